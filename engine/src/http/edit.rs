@@ -1,0 +1,39 @@
+//! Changes to fields as data, applied once while a head is encoded.
+
+use parser::FieldId;
+
+use crate::http::template::Template;
+
+#[derive(Debug, Default)]
+pub struct HeaderEdits {
+    pub request: Edits,
+    pub response: Edits,
+}
+
+/// `remove` first, then `set` (replaces all of that name), then `add`.
+#[derive(Debug, Default)]
+pub struct Edits {
+    pub set: Box<[Edit]>,
+    pub add: Box<[Edit]>,
+    pub remove: Box<[EditName]>,
+}
+
+impl Edits {
+    pub fn is_empty(&self) -> bool {
+        self.set.is_empty() && self.add.is_empty() && self.remove.is_empty()
+    }
+}
+
+#[derive(Debug)]
+pub struct Edit {
+    pub name: EditName,
+    pub value: Template,
+}
+
+/// A field name with its id, so that a known name is compared by number.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EditName {
+    pub id: FieldId,
+    /// As written in the file.
+    pub text: Box<str>,
+}

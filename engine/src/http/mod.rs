@@ -1,0 +1,5 @@
+//! Version-neutral facts about messages; no bytes on wires.
+
+pub mod edit;
+pub mod forwarded;
+pub mod template;

@@ -1,0 +1,27 @@
+//! Ids: index spaces as types, so that a route's number can't index endpoints.
+
+macro_rules! ids {
+    ($($(#[$doc:meta])* $name:ident,)*) => {$(
+        $(#[$doc])*
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+        pub struct $name(pub u32);
+
+        impl $name {
+            #[inline]
+            pub const fn index(self) -> usize {
+                self.0 as usize
+            }
+        }
+    )*};
+}
+
+ids! {
+    /// A route of the snapshot, in the order of names.
+    RouteId,
+    /// An upstream of the snapshot, named ones first.
+    UpstreamId,
+    /// An endpoint as configured, within its upstream.
+    EndpointId,
+    /// A listener of the snapshot.
+    ListenerId,
+}

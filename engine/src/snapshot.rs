@@ -1,0 +1,187 @@
+//! The compiled configuration: everything a request may read, frozen.
+//!
+//! Made by `config/compile.rs` on the control thread, read by workers through their `View`.
+//! Nothing here is written after it was made.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use parser::Limits;
+
+use crate::action::Action;
+use crate::http::edit::HeaderEdits;
+use crate::http::forwarded::Prefix;
+use crate::ids::{ListenerId, RouteId, UpstreamId};
+use crate::router::Router;
+
+#[derive(Debug)]
+pub struct Snapshot {
+    /// Counts adopted configurations, from 1.
+    pub generation: u64,
+    pub server: Server,
+    pub listeners: Box<[Listener]>,
+    pub upstreams: Box<[Upstream]>,
+    pub routes: Box<[Route]>,
+    /// Listeners share a router unless routes name listeners; see `Listener::router`.
+    pub routers: Box<[Router]>,
+}
+
+impl Snapshot {
+    #[inline]
+    pub fn route(&self, id: RouteId) -> &Route {
+        &self.routes[id.index()]
+    }
+
+    #[inline]
+    pub fn upstream(&self, id: UpstreamId) -> &Upstream {
+        &self.upstreams[id.index()]
+    }
+
+    #[inline]
+    pub fn listener(&self, id: ListenerId) -> &Listener {
+        &self.listeners[id.index()]
+    }
+
+    #[inline]
+    pub fn router_of(&self, id: ListenerId) -> &Router {
+        &self.routers[self.listener(id).router]
+    }
+}
+
+/// Which of monoio's drivers the workers run on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Driver {
+    /// io_uring where the kernel grants it, else epoll.
+    #[default]
+    Auto,
+    /// io_uring or a failed start.
+    Uring,
+    Epoll,
+}
+
+#[derive(Debug)]
+pub struct Server {
+    /// `None`: one per core of the CPU set, fewer under a cgroup quota.
+    pub workers: Option<u16>,
+    /// `None`: pinned unless a cgroup quota holds the process below its CPU set.
+    pub pin: Option<bool>,
+    pub driver: Driver,
+    pub drain_timeout: Duration,
+    pub drain_delay: Duration,
+    pub tunnel_drain: Duration,
+    pub trusted_proxies: Box<[Prefix]>,
+    /// Bytes of connection buffers of all workers together before they shrink; `None`: a quarter
+    /// of the memory this process may use, at most 1 GiB.
+    pub memory_max: Option<u64>,
+    /// Whether `Via` is added (RFC 9110 §7.6.3).
+    pub via: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ListenAddress {
+    /// `":8080"` is both families: `[::]:8080` and `0.0.0.0:8080`.
+    Tcp(Box<[SocketAddr]>),
+    Unix(PathBuf),
+}
+
+#[derive(Debug)]
+pub struct Listener {
+    pub name: Box<str>,
+    pub address: ListenAddress,
+    pub limits: Limits,
+    pub head_timeout: Duration,
+    pub idle_timeout: Duration,
+    /// Over all workers; `None`: derived from RLIMIT_NOFILE.
+    pub connections_max: Option<u32>,
+    /// By client address; `None`: off.
+    pub connections_per_client: Option<u32>,
+    pub backlog: u32,
+    /// Index in `Snapshot::routers`.
+    pub router: usize,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Balance {
+    /// Weighted round robin.
+    #[default]
+    RoundRobin,
+    /// The less loaded of two random choices.
+    LeastRequest,
+}
+
+/// What the upstream sees as `Host`.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub enum HostMode {
+    /// The client's.
+    #[default]
+    Keep,
+    /// The endpoint's own `host:port`, as written.
+    Endpoint,
+    Fixed(Box<str>),
+}
+
+#[derive(Debug)]
+pub struct Upstream {
+    /// Anonymous upstreams (a route's `to = "http://…"`) are named by their URL.
+    pub name: Box<str>,
+    pub endpoints: Box<[Endpoint]>,
+    pub balance: Balance,
+    pub host: HostMode,
+    /// Idle connections kept per endpoint and worker.
+    pub pool_idle: u16,
+    pub pool_idle_timeout: Duration,
+    pub pool_lifetime: Duration,
+    pub connect_timeout: Duration,
+    /// Connections over all workers to this upstream; `None`: off. Rounded up per worker.
+    pub connections_max: Option<u32>,
+    /// Bounds of response heads and of chunked answers.
+    pub limits: Limits,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum EndpointAddress {
+    Ip(SocketAddr),
+    /// Resolved by the control thread; all addresses are used.
+    Name { host: Box<str>, port: u16 },
+    Unix(PathBuf),
+}
+
+#[derive(Debug)]
+pub struct Endpoint {
+    pub address: EndpointAddress,
+    /// 1 to 1000; 0 takes no traffic.
+    pub weight: u16,
+    /// As written in the file: for `Host` under `HostMode::Endpoint`, and for messages.
+    pub text: Box<str>,
+}
+
+#[derive(Debug)]
+pub struct Route {
+    pub name: Box<str>,
+    /// `file:line` of its table, for messages.
+    pub place: Box<str>,
+    pub action: Action,
+    /// `None` when the route changes no fields.
+    pub headers: Option<Box<HeaderEdits>>,
+    /// From the choice of an endpoint to the head of the final answer.
+    pub timeout: Option<Duration>,
+    /// Hard total of the exchange.
+    pub deadline: Option<Duration>,
+    /// Longest wait for one read or write of a body, either way.
+    pub body_timeout: Option<Duration>,
+    /// Bytes of a request body; `None`: no limit.
+    pub body_limit: Option<u64>,
+    /// Bytes per second a body must average over each 10 s; `None`: off.
+    pub body_rate_min: Option<u64>,
+    /// Silence in both directions of a tunnel or of a `text/event-stream`.
+    pub tunnel_timeout: Option<Duration>,
+    /// Lower-case names that may be tunnelled.
+    pub upgrade: Box<[Box<str>]>,
+    /// `encoded_slash = "keep"`: `%2F` and `%5C` are accepted in the path.
+    pub encoded_slash_keep: bool,
+    /// `slashes = "keep"`: `//` is matched and sent as it came.
+    pub slashes_keep: bool,
+    /// `slash = "redirect"`: a path that only misses or has too much a last slash is redirected.
+    pub slash_redirect: bool,
+}
