@@ -1,8 +1,40 @@
-//! Busbar's engine.
+//! Busbar's engine, in reading order.
+//!
+//! ```text
+//!  L5  main → cli
+//!  L4  control ───────▶ worker            shells: the only async code
+//!        │               │
+//!  L3  config        ┌───┴── rt ── monoio
+//!        │           │
+//!  L2  snapshot ◀────┘
+//!  L1  router action upstream http h1 metrics limit      cores
+//!  L0  parser · ids time rng sync
+//! ```
+//!
+//! Invariants: no clock, thread, socket or file in a core; only `rt` names monoio, only `control`
+//! tokio; nothing on the request path locks, allocates after warm-up, or writes memory that
+//! another worker writes.
+
+pub mod cli;
+pub mod config;
+pub mod control;
+pub mod worker;
+
+pub mod rt;
+#[cfg(test)]
+mod sim;
+
+pub mod snapshot;
 
 pub mod action;
+pub mod h1;
 pub mod http;
-pub mod ids;
+pub mod limit;
+pub mod metrics;
 pub mod router;
-pub mod snapshot;
+pub mod upstream;
+
+pub mod ids;
+pub mod rng;
+pub mod sync;
 pub mod time;

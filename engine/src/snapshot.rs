@@ -156,6 +156,16 @@ pub struct Endpoint {
     pub text: Box<str>,
 }
 
+impl Endpoint {
+    /// The value of `Host` under `HostMode::Endpoint`; a unix socket's is `localhost`.
+    pub fn host_text(&self) -> &[u8] {
+        match self.address {
+            EndpointAddress::Unix(_) => b"localhost",
+            _ => self.text.as_bytes(),
+        }
+    }
+}
+
 #[derive(Debug)]
 pub struct Route {
     pub name: Box<str>,

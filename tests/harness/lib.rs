@@ -1,0 +1,37 @@
+//! What the end-to-end tests are made of: the real gateway, raw clients, origins that obey a
+//! script, nginx.
+
+#![allow(clippy::disallowed_methods, clippy::disallowed_types)] // a shell of its own
+
+pub mod client;
+pub mod gateway;
+pub mod nginx;
+pub mod origin;
+
+use std::net::TcpListener;
+use std::time::{Duration, Instant};
+
+/// No wait of a test is longer.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A port that was free a moment ago.
+pub fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("loopback has free ports");
+    listener.local_addr().expect("bound").port()
+}
+
+/// Waits until `ready` holds, by looking again and again.
+pub fn eventually(what: &str, mut ready: impl FnMut() -> bool) {
+    let end = Instant::now() + PATIENCE;
+    while !ready() {
+        assert!(Instant::now() < end, "{what}: not within {PATIENCE:?}");
+        std::thread::yield_now();
+        pause();
+    }
+}
+
+/// The pause of a polling loop: a wait for nothing that can be asserted.
+fn pause() {
+    // SAFETY: poll of no descriptor with a timeout only waits.
+    unsafe { libc::poll(std::ptr::null_mut(), 0, 5) };
+}

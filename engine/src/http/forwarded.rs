@@ -2,6 +2,8 @@
 
 use std::net::IpAddr;
 
+use parser::{FieldId, Fields, Span, encode};
+
 /// An address prefix, `10.0.0.0/8`. Bits beyond `bits` are zero.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Prefix {
@@ -22,6 +24,194 @@ impl Prefix {
                 (u128::from(net) ^ u128::from(ip)).checked_shr(shift).unwrap_or(0) == 0
             }
             _ => false,
+        }
+    }
+}
+
+/// Room for the text of any IP address.
+pub const ADDRESS_TEXT_MAX: usize = 45;
+
+/// An address as text, made once per connection.
+#[derive(Clone, Copy, Debug)]
+pub struct AddressText {
+    text: [u8; ADDRESS_TEXT_MAX],
+    len: u8,
+}
+
+impl AddressText {
+    /// `None` (a unix socket) is empty text. IPv4-mapped addresses are written as IPv4.
+    pub fn new(ip: Option<IpAddr>) -> AddressText {
+        use std::io::Write;
+        let mut text = [0; ADDRESS_TEXT_MAX];
+        let mut room = &mut text[..];
+        if let Some(ip) = ip {
+            write!(room, "{}", ip.to_canonical()).expect("45 bytes hold every address");
+        }
+        let len = (ADDRESS_TEXT_MAX - room.len()) as u8;
+        AddressText { text, len }
+    }
+
+    #[inline]
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.text[..self.len as usize]
+    }
+}
+
+pub fn is_trusted(ip: IpAddr, trusted: &[Prefix]) -> bool {
+    trusted.iter().any(|p| p.contains(ip))
+}
+
+/// The client's address: the peer's, or, behind trusted proxies, the last one in
+/// `X-Forwarded-For` that is not a trusted proxy itself. What cannot be read ends the walk.
+pub fn client_address(
+    peer: IpAddr,
+    trusted: &[Prefix],
+    fields: &Fields,
+    head: &[u8],
+) -> IpAddr {
+    let mut client = peer;
+    if !is_trusted(peer, trusted) {
+        return client;
+    }
+    let mut lines = [Span::default(); 8];
+    let mut lines_count = 0;
+    for field in fields.all(FieldId::XForwardedFor).take(lines.len()) {
+        lines[lines_count] = field.value;
+        lines_count += 1;
+    }
+    for line in lines[..lines_count].iter().rev() {
+        for member in line.of(head).rsplit(|&b| b == b',') {
+            let text = member.trim_ascii();
+            if text.is_empty() {
+                continue;
+            }
+            let parsed = std::str::from_utf8(text).ok().and_then(read_address);
+            let Some(ip) = parsed else { return client };
+            client = ip;
+            if !is_trusted(ip, trusted) {
+                return client;
+            }
+        }
+    }
+    client
+}
+
+/// An address as proxies write it: bare, in brackets, or with a port.
+fn read_address(text: &str) -> Option<IpAddr> {
+    if let Ok(ip) = text.parse::<IpAddr>() {
+        return Some(ip.to_canonical());
+    }
+    if let Ok(socket) = text.parse::<std::net::SocketAddr>() {
+        return Some(socket.ip().to_canonical());
+    }
+    text.strip_prefix('[')?.strip_suffix(']')?.parse().ok()
+}
+
+/// Whether an unknown field speaks of the client in a proxy's name. `_` reads as `-`: some
+/// services see no difference (CGI's HTTP_X_FORWARDED_FOR).
+#[inline]
+pub fn is_forwarding_name(name: &[u8]) -> bool {
+    // Fast path: all of these begin with x or f.
+    if !matches!(name.first(), Some(b'x' | b'X' | b'f' | b'F')) {
+        return false;
+    }
+    is_forwarding_name_slow(name)
+}
+
+fn is_forwarding_name_slow(name: &[u8]) -> bool {
+    const NAMES: [&[u8]; 4] = [b"forwarded", b"x-real-ip", b"x-request-id", b"x-forwarded"];
+    const PREFIXES: [&[u8]; 2] = [b"x-forwarded-", b"x-consumer-"];
+    let same = |a: &[u8], b: &[u8]| {
+        a.iter().zip(b).all(|(&a, &b)| a.to_ascii_lowercase() == b || (a == b'_' && b == b'-'))
+    };
+    NAMES.iter().any(|n| n.len() == name.len() && same(name, n))
+        || PREFIXES.iter().any(|p| name.len() > p.len() && same(&name[..p.len()], p))
+}
+
+/// Appends `X-Forwarded-For`, `-Proto` and `-Host`: what the peer said of them is kept only when
+/// it is a trusted proxy.
+pub fn write_forwarded(
+    out: &mut Vec<u8>,
+    peer: &[u8],
+    trusted: bool,
+    fields: &Fields,
+    head: &[u8],
+    host: &[u8],
+) {
+    let said = |id| fields.get(id).filter(|_| trusted).map(|f| f.value.of(head));
+    if !peer.is_empty() {
+        out.extend_from_slice(b"X-Forwarded-For: ");
+        if trusted {
+            for field in fields.all(FieldId::XForwardedFor) {
+                out.extend_from_slice(field.value.of(head));
+                out.extend_from_slice(b", ");
+            }
+        }
+        out.extend_from_slice(peer);
+        out.extend_from_slice(b"\r\n");
+    }
+    encode::field(out, b"X-Forwarded-Proto", said(FieldId::XForwardedProto).unwrap_or(b"http"));
+    let host = said(FieldId::XForwardedHost).unwrap_or(host);
+    if !host.is_empty() {
+        encode::field(out, b"X-Forwarded-Host", host);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn prefix(text: &str) -> Prefix {
+        let (address, bits) = text.split_once('/').unwrap();
+        Prefix { address: address.parse().unwrap(), bits: bits.parse().unwrap() }
+    }
+
+    #[test]
+    fn prefixes_hold_their_addresses_and_no_others() {
+        let check = |p: &str, ip: &str, holds: bool| {
+            assert_eq!(prefix(p).contains(ip.parse().unwrap()), holds, "{p} {ip}");
+        };
+        check("10.0.0.0/8", "10.255.0.1", true);
+        check("10.0.0.0/8", "11.0.0.1", false);
+        check("10.0.0.0/8", "::ffff:10.1.2.3", true);
+        check("0.0.0.0/0", "203.0.113.7", true);
+        check("0.0.0.0/0", "2001:db8::1", false);
+        check("2001:db8::/32", "2001:db8:1::1", true);
+        check("2001:db8::/32", "2001:db9::1", false);
+        check("::/0", "2001:db8::1", true);
+        check("192.0.2.1/32", "192.0.2.1", true);
+        check("192.0.2.1/32", "192.0.2.2", false);
+    }
+
+    #[test]
+    fn only_trusted_proxies_are_believed() {
+        let trusted = [prefix("10.0.0.0/8")];
+        let check = |peer: &str, value: &str, client: &str| {
+            let head = value.as_bytes();
+            let mut fields = Fields::default();
+            let value = Span::new(0, head.len());
+            fields.push(parser::Field { name: Span::default(), value, id: FieldId::XForwardedFor });
+            let got = client_address(peer.parse().unwrap(), &trusted, &fields, head);
+            assert_eq!(got, client.parse::<IpAddr>().unwrap(), "{peer} {value:?}");
+        };
+        check("203.0.113.1", "1.2.3.4", "203.0.113.1");
+        check("10.0.0.1", "1.2.3.4", "1.2.3.4");
+        check("10.0.0.1", "6.6.6.6, 1.2.3.4", "1.2.3.4");
+        check("10.0.0.1", "6.6.6.6, 1.2.3.4, 10.0.0.9", "1.2.3.4");
+        check("10.0.0.1", "10.0.0.8, 10.0.0.9", "10.0.0.8");
+        check("10.0.0.1", "1.2.3.4, nonsense, 10.0.0.9", "10.0.0.9");
+        check("10.0.0.1", "[2001:db8::1]:443", "2001:db8::1");
+        check("10.0.0.1", "", "10.0.0.1");
+    }
+
+    #[test]
+    fn forwarding_names_are_known_in_any_spelling() {
+        for name in ["X-Forwarded-For", "x_forwarded_for", "X_Real-IP", "Forwarded", "x-request_id"]
+        {
+            assert!(is_forwarding_name(name.as_bytes()), "{name}");
+        }
+        for name in ["X-Forward", "X-Api-Key", "X-Forwarde-For", "From", "X-Request-Ident"] {
+            assert!(!is_forwarding_name(name.as_bytes()), "{name}");
         }
     }
 }

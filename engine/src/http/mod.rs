@@ -1,5 +1,8 @@
 //! Version-neutral facts about messages; no bytes on wires.
 
+pub mod date;
 pub mod edit;
 pub mod forwarded;
+pub mod problem;
+pub mod reply;
 pub mod template;

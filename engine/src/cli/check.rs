@@ -1,0 +1,55 @@
+//! `busbar check`: every mistake of a configuration, and nothing else happens.
+
+use clap::{Args, ValueEnum};
+
+use super::{Source, exit, is_terminal};
+use crate::control::say;
+
+#[derive(Debug, Args)]
+pub(super) struct Check {
+    #[command(flatten)]
+    source: Source,
+    /// Warnings count as errors
+    #[arg(long)]
+    deny_warnings: bool,
+    /// How mistakes are written
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    format: Format,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum, PartialEq, Eq)]
+enum Format {
+    Text,
+    Json,
+}
+
+impl Check {
+    pub(super) fn run(self) -> u8 {
+        let text = match self.source.read() {
+            Ok(text) => text,
+            Err(e) => {
+                say(&e);
+                return exit::FAILED;
+            }
+        };
+        let name = text.name.clone();
+        let loaded = self.source.load(text);
+        let found = loaded.diagnostics;
+        match self.format {
+            Format::Json => println!("{}", found.render_json()),
+            Format::Text if found.errors() + found.warnings() > 0 => {
+                eprint!("{}", found.render(is_terminal()));
+            }
+            Format::Text => {}
+        }
+        let denied = self.deny_warnings && found.warnings() > 0;
+        let Some(snapshot) = loaded.snapshot.filter(|_| !denied) else { return exit::FAILED };
+        if self.format == Format::Text {
+            println!("{name} is good: {} routes, {} upstreams, {} listeners",
+                snapshot.routes.len(),
+                snapshot.upstreams.len(),
+                snapshot.listeners.len());
+        }
+        0
+    }
+}

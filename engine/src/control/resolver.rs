@@ -1,0 +1,98 @@
+//! Names of endpoints to addresses: at load, and again every while.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use hickory_resolver::TokioResolver;
+
+use crate::control::say;
+use crate::ids::{EndpointId, UpstreamId};
+use crate::snapshot::{EndpointAddress, Snapshot};
+use crate::upstream::Resolved;
+
+/// A lookup that takes longer counts as failed.
+const LOOKUP_MAX: Duration = Duration::from_secs(5);
+
+struct Name<'s> {
+    upstream: UpstreamId,
+    endpoint: EndpointId,
+    host: &'s str,
+    port: u16,
+}
+
+fn names(snapshot: &Snapshot) -> Vec<Name<'_>> {
+    let mut names = Vec::new();
+    for (u, upstream) in snapshot.upstreams.iter().enumerate() {
+        for (e, endpoint) in upstream.endpoints.iter().enumerate() {
+            if let EndpointAddress::Name { host, port } = &endpoint.address {
+                let (upstream, endpoint) = (UpstreamId(u as u32), EndpointId(e as u32));
+                names.push(Name { upstream, endpoint, host, port: *port });
+            }
+        }
+    }
+    names
+}
+
+fn resolver() -> Result<TokioResolver, String> {
+    let builder = TokioResolver::builder_tokio().map_err(|e| e.to_string())?;
+    builder.build().map_err(|e| e.to_string())
+}
+
+async fn lookup(resolver: &Result<TokioResolver, String>, name: &Name<'_>) -> Result<Resolved, String> {
+    let addresses = |ips: Vec<std::net::IpAddr>| Resolved {
+        upstream: name.upstream,
+        endpoint: name.endpoint,
+        addresses: ips.into_iter().map(|ip| SocketAddr::new(ip, name.port)).collect(),
+    };
+    if name.host == "localhost" {
+        // Every machine has it, and resolvers are not to be asked for it (RFC 6761 §6.3).
+        let both = [std::net::Ipv4Addr::LOCALHOST.into(), std::net::Ipv6Addr::LOCALHOST.into()];
+        return Ok(addresses(both.to_vec()));
+    }
+    let resolver = resolver.as_ref().map_err(Clone::clone)?;
+    let asked = tokio::time::timeout(LOOKUP_MAX, resolver.lookup_ip(name.host)).await;
+    let answer = asked.map_err(|_| "no answer in 5s".to_owned())?.map_err(|e| e.to_string())?;
+    let mut ips: Vec<_> = answer.iter().collect();
+    ips.sort();
+    ips.dedup();
+    if ips.is_empty() { Err("no address".to_owned()) } else { Ok(addresses(ips)) }
+}
+
+/// Looks every name up once. A failure is a warning; its requests get 503 until it resolves.
+pub async fn resolve_all(snapshot: &Snapshot) -> Vec<Resolved> {
+    let names = names(snapshot);
+    if names.is_empty() {
+        return Vec::new();
+    }
+    let resolver = resolver();
+    let mut all = Vec::new();
+    for name in &names {
+        match lookup(&resolver, name).await {
+            Ok(resolved) => all.push(resolved),
+            Err(e) => say(&format!(
+                "warning: `{}` of upstream `{}` does not resolve ({e}); its requests get 503 \
+                 until it does",
+                name.host,
+                snapshot.upstream(name.upstream).name
+            )),
+        }
+    }
+    all
+}
+
+/// Looks names up again and again; the last good answer stays in force.
+pub async fn keep_resolving(snapshot: &Snapshot, every: Duration, mut tell: impl FnMut(Resolved)) {
+    let names = names(snapshot);
+    if names.is_empty() {
+        return std::future::pending().await;
+    }
+    let resolver = resolver();
+    loop {
+        tokio::time::sleep(every).await;
+        for name in &names {
+            if let Ok(resolved) = lookup(&resolver, name).await {
+                tell(resolved);
+            }
+        }
+    }
+}

@@ -1,0 +1,213 @@
+//! The downstream side: what a request says, and the head of its answer.
+
+use parser::connection::{self, ConnectionOptions, Expect};
+use parser::error::{ParseError, Version};
+use parser::framing::{self, BodyFraming};
+use parser::head::RequestHead;
+use parser::path::{self, Canonical, PathOptions};
+use parser::scan::HeadScan;
+use parser::target::{self, Form, Target};
+use parser::{FieldId, Limits, Method, Span};
+
+/// Everything that was read of one request's head. Storage is kept for the next one.
+///
+/// Spans are relative to the bytes that `begin` was shown, which stay where they are in the
+/// connection's buffer until the exchange ends.
+#[derive(Debug)]
+pub struct Request {
+    pub head: RequestHead,
+    scan: HeadScan,
+    pub target: Target,
+    pub framing: BodyFraming,
+    pub options: ConnectionOptions,
+    pub expect_continue: bool,
+    /// The client will read another answer on this connection.
+    pub persistent: bool,
+    /// The path held `%2F` or `%5C`; only routes with `encoded_slash = "keep"` take it.
+    pub had_encoded_slash: bool,
+    pub had_double_slash: bool,
+    /// Canonical path unless it is as received.
+    canonical: Vec<u8>,
+    form: PathForm,
+    /// Canonical path with `//` kept, for routes with `slashes = "keep"`.
+    unmerged: Vec<u8>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum PathForm {
+    AsIs,
+    Decoded,
+    Rewritten,
+}
+
+const NO_TARGET: Target = Target {
+    form: Form::Origin,
+    authority: None,
+    host: None,
+    port: None,
+    path: Span { start: 0, len: 0 },
+    query: None,
+    scheme_https: false,
+};
+const ROOT: &[u8] = b"/";
+const ASTERISK: &[u8] = b"*";
+
+impl Request {
+    pub fn new(fields_max: usize) -> Request {
+        Request {
+            head: RequestHead::with_capacity(fields_max),
+            scan: HeadScan::request(),
+            target: NO_TARGET,
+            framing: BodyFraming::None,
+            options: ConnectionOptions::default(),
+            expect_continue: false,
+            persistent: false,
+            had_encoded_slash: false,
+            had_double_slash: false,
+            canonical: Vec::new(),
+            form: PathForm::AsIs,
+            unmerged: Vec::new(),
+        }
+    }
+
+    /// Forgets the last request, before the first byte of the next.
+    pub fn reset(&mut self) {
+        self.scan = HeadScan::request();
+        self.persistent = false;
+        self.head.method = Method::Get;
+    }
+
+    /// Reads the head at the start of `buf`. `Ok(false)`: more bytes are needed. After an error
+    /// nothing further on this connection can be trusted.
+    pub fn begin(
+        &mut self,
+        buf: &[u8],
+        limits: &Limits,
+        keep_encoded_slash: bool,
+    ) -> Result<bool, ParseError> {
+        if self.head.parse_or_more(buf, &mut self.scan, limits)?.is_none() {
+            return Ok(false);
+        }
+        self.target = target::resolve(&self.head, buf)?;
+        self.framing = framing::request_framing(&self.head, buf)?;
+        self.options = connection::options(&self.head.fields, buf)?;
+        self.expect_continue = connection::expect(&self.head, buf)? == Expect::Continue;
+        self.persistent = connection::is_persistent(self.head.version, &self.options);
+        self.canonicalise(buf, keep_encoded_slash)?;
+        Ok(true)
+    }
+
+    fn canonicalise(&mut self, buf: &[u8], encoded_slash_keep: bool) -> Result<(), ParseError> {
+        self.had_encoded_slash = false;
+        self.had_double_slash = false;
+        self.form = PathForm::AsIs;
+        let raw = self.target.path.of(buf);
+        if self.target.form == Form::Asterisk || raw.is_empty() {
+            return Ok(());
+        }
+        let options = PathOptions { encoded_slash_keep, slashes_keep: false };
+        let facts = path::canonical(raw, options, &mut self.canonical)?;
+        self.had_encoded_slash = facts.had_encoded_slash;
+        self.had_double_slash = facts.had_double_slash;
+        self.form = match facts.canonical {
+            Canonical::AsIs => PathForm::AsIs,
+            Canonical::Decoded => PathForm::Decoded,
+            Canonical::Rewritten => PathForm::Rewritten,
+        };
+        Ok(())
+    }
+
+    /// The canonical form that keeps `//`, for a look-up among routes that say so.
+    pub fn unmerged_path(&mut self, buf: &[u8]) -> Result<&[u8], ParseError> {
+        let raw = self.target.path.of(buf);
+        let options = PathOptions { encoded_slash_keep: true, slashes_keep: true };
+        match path::canonical(raw, options, &mut self.unmerged)?.canonical {
+            Canonical::AsIs => {
+                self.unmerged.clear();
+                self.unmerged.extend_from_slice(raw);
+            }
+            Canonical::Decoded | Canonical::Rewritten => {}
+        }
+        Ok(&self.unmerged)
+    }
+
+    /// The path is routed and sent with its `//`, after `unmerged_path` made that form.
+    pub fn keep_slashes(&mut self) {
+        std::mem::swap(&mut self.canonical, &mut self.unmerged);
+        self.form = PathForm::Decoded;
+    }
+
+    /// Takes `keep_slashes` back.
+    pub fn merge_slashes(&mut self) {
+        std::mem::swap(&mut self.canonical, &mut self.unmerged);
+        self.form = PathForm::Rewritten; // a path with `//` is never sent as it came
+    }
+
+    /// The canonical path, which is routed and authorised.
+    #[inline]
+    pub fn path<'a>(&'a self, buf: &'a [u8]) -> &'a [u8] {
+        match self.form {
+            _ if self.target.form == Form::Asterisk => ASTERISK,
+            _ if self.target.path.is_empty() => ROOT,
+            PathForm::AsIs => self.target.path.of(buf),
+            PathForm::Decoded | PathForm::Rewritten => &self.canonical,
+        }
+    }
+
+    /// The path that goes upstream: as it came, unless the canonical form says otherwise.
+    #[inline]
+    pub fn path_sent<'a>(&'a self, buf: &'a [u8]) -> &'a [u8] {
+        match self.form {
+            PathForm::Decoded => self.target.path.of(buf),
+            _ => self.path(buf),
+        }
+    }
+
+    /// The query without `?`; `None` when there is no `?`.
+    #[inline]
+    pub fn query<'a>(&self, buf: &'a [u8]) -> Option<&'a [u8]> {
+        self.target.query.map(|q| q.of(buf))
+    }
+
+    /// Host with its port, as sent.
+    #[inline]
+    pub fn authority<'a>(&self, buf: &'a [u8]) -> Option<&'a [u8]> {
+        self.target.authority.map(|a| a.of(buf))
+    }
+
+    #[inline]
+    pub fn host<'a>(&self, buf: &'a [u8]) -> Option<&'a [u8]> {
+        self.target.host.map(|h| h.of(buf))
+    }
+
+    #[inline]
+    pub fn method_text<'a>(&self, buf: &'a [u8]) -> &'a [u8] {
+        self.head.method_text.of(buf)
+    }
+
+    #[inline]
+    pub fn is_http10(&self) -> bool {
+        self.head.version == Version::Http10
+    }
+
+    /// A client that stops sending after this request still wants its answer (RFC 9112 §9.6).
+    pub fn half_close_ok(&self) -> bool {
+        self.is_http10() || self.options.close
+    }
+
+    /// Names of protocols the client would switch to, when it asked in a valid way.
+    pub fn upgrade<'a>(&'a self, buf: &'a [u8]) -> impl Iterator<Item = &'a [u8]> {
+        let asked = self.options.upgrade && !self.is_http10();
+        self.head
+            .fields
+            .all(FieldId::Upgrade)
+            .filter(move |_| asked)
+            .flat_map(move |f| connection::list_members(f.value.of(buf)))
+    }
+
+    /// Where the body begins.
+    #[inline]
+    pub fn head_len(&self) -> usize {
+        self.head.len as usize
+    }
+}

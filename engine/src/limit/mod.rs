@@ -1,0 +1,3 @@
+//! How much is allowed: what all workers count together, without locks.
+
+pub mod clients;

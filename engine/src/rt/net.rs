@@ -1,0 +1,420 @@
+//! Sockets: ours from creation to close; monoio only says when they are ready.
+
+#![allow(unsafe_code)] // system calls on descriptors this file owns
+#![cfg_attr(test, allow(dead_code))]
+
+use std::cell::Cell;
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
+use std::path::Path;
+
+use monoio::net::UnixStream as Ready;
+
+use super::{Hangup, Shut};
+use crate::snapshot::EndpointAddress;
+
+/// A descriptor that waits on the worker's runtime. monoio wants a socket type; any will do.
+#[derive(Debug)]
+struct Source {
+    inner: Option<Ready>,
+    /// Waits begun and not ended. Those still counted at the end were dropped: the runtime may
+    /// hold the descriptor, so only it may close it.
+    waits: Cell<u32>,
+}
+
+impl Source {
+    fn new(fd: OwnedFd) -> io::Result<Source> {
+        let inner = Ready::from_std(std::os::unix::net::UnixStream::from(fd))?;
+        Ok(Source { inner: Some(inner), waits: Cell::new(0) })
+    }
+
+    fn ready(&self) -> &Ready {
+        self.inner.as_ref().expect("taken only by drop")
+    }
+
+    fn fd(&self) -> RawFd {
+        self.ready().as_raw_fd()
+    }
+
+    async fn wait(&self, write: bool) -> io::Result<()> {
+        // Under epoll `relaxed` would return on stale readiness for ever (monoio 0.2.4).
+        let relaxed = !monoio::utils::is_legacy();
+        self.waits.set(self.waits.get() + 1);
+        let result = match write {
+            false => self.ready().readable(relaxed).await,
+            true => self.ready().writable(relaxed).await,
+        };
+        self.waits.set(self.waits.get() - 1);
+        result
+    }
+}
+
+impl Drop for Source {
+    fn drop(&mut self) {
+        // Fast path: close(2) at once spares the ring a Close and an AsyncCancel entry.
+        if self.waits.get() == 0
+            && let Some(inner) = self.inner.take()
+        {
+            let fd = inner.into_raw_fd();
+            // SAFETY: `into_raw_fd` handed over the only owner of this descriptor.
+            drop(unsafe { OwnedFd::from_raw_fd(fd) });
+        }
+    }
+}
+
+fn check(result: isize) -> io::Result<usize> {
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result as usize) }
+}
+
+/// A connected stream, TCP or unix.
+#[derive(Debug)]
+pub struct Stream {
+    source: Source,
+}
+
+impl Stream {
+    /// Connects; the caller bounds the wait. TCP streams send without delay (TCP_NODELAY).
+    pub async fn connect(address: &EndpointAddress) -> io::Result<Stream> {
+        let (domain, to) = match address {
+            EndpointAddress::Ip(ip) => (socket2::Domain::for_address(*ip), (*ip).into()),
+            EndpointAddress::Unix(path) => {
+                (socket2::Domain::UNIX, socket2::SockAddr::unix(path)?)
+            }
+            EndpointAddress::Name { .. } => return Err(io::ErrorKind::InvalidInput.into()),
+        };
+        let socket = socket2::Socket::new(domain, socket2::Type::STREAM.nonblocking(), None)?;
+        if domain != socket2::Domain::UNIX {
+            socket.set_tcp_nodelay(true)?;
+        }
+        let waits = match socket.connect(&to) {
+            Ok(()) => false,
+            Err(e) if e.raw_os_error() == Some(libc::EINPROGRESS) => true,
+            Err(e) => return Err(e),
+        };
+        let stream = Stream { source: Source::new(socket.into())? };
+        if waits {
+            stream.source.wait(true).await?;
+            stream.take_error()?;
+        }
+        Ok(stream)
+    }
+
+    fn take_error(&self) -> io::Result<()> {
+        let mut error: libc::c_int = 0;
+        let mut len = size_of::<libc::c_int>() as libc::socklen_t;
+        // SAFETY: writes one int into a local through a matching length.
+        check(unsafe {
+            libc::getsockopt(
+                self.handle(),
+                libc::SOL_SOCKET,
+                libc::SO_ERROR,
+                (&raw mut error).cast(),
+                &mut len,
+            )
+        } as isize)?;
+        if error == 0 { Ok(()) } else { Err(io::Error::from_raw_os_error(error)) }
+    }
+
+    pub async fn wait_readable(&self) -> io::Result<()> {
+        self.source.wait(false).await
+    }
+
+    pub async fn wait_writable(&self) -> io::Result<()> {
+        self.source.wait(true).await
+    }
+
+    /// Reads what is there; 0 is the end, `WouldBlock` nothing yet.
+    #[inline]
+    pub fn try_read(&self, room: &mut [u8]) -> io::Result<usize> {
+        debug_assert!(!room.is_empty(), "a read of nothing looks like the end");
+        // SAFETY: writes at most `room.len()` bytes into `room`.
+        check(unsafe {
+            libc::recv(
+                self.handle(),
+                room.as_mut_ptr().cast(),
+                room.len(),
+                libc::MSG_DONTWAIT,
+            )
+        })
+    }
+
+    /// Writes `head` and `body` as one packet as far as there is room. Returns how many bytes of
+    /// both went, or `WouldBlock`.
+    #[inline]
+    pub fn try_write(&self, head: &[u8], body: &[u8]) -> io::Result<usize> {
+        const FLAGS: libc::c_int = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
+        if body.is_empty() || head.is_empty() {
+            let one = if head.is_empty() { body } else { head };
+            // SAFETY: reads `one.len()` bytes of `one`.
+            return check(unsafe {
+                libc::send(self.handle(), one.as_ptr().cast(), one.len(), FLAGS)
+            });
+        }
+        let mut parts = [
+            libc::iovec { iov_base: head.as_ptr() as *mut _, iov_len: head.len() },
+            libc::iovec { iov_base: body.as_ptr() as *mut _, iov_len: body.len() },
+        ];
+        // SAFETY: an all-zero msghdr is valid; the two parts are live slices and only read.
+        check(unsafe {
+            let mut message: libc::msghdr = std::mem::zeroed();
+            message.msg_iov = parts.as_mut_ptr();
+            message.msg_iovlen = parts.len();
+            libc::sendmsg(self.handle(), &message, FLAGS)
+        })
+    }
+
+    /// Whether an idle connection is as it was left: open, and without a byte to read.
+    #[inline]
+    pub fn is_quiet(&self) -> bool {
+        let mut byte = [0u8; 1];
+        // SAFETY: looks at most one byte into a local.
+        let n = unsafe {
+            libc::recv(
+                self.handle(),
+                byte.as_mut_ptr().cast(),
+                1,
+                libc::MSG_PEEK | libc::MSG_DONTWAIT,
+            )
+        };
+        n < 0 && io::Error::last_os_error().kind() == io::ErrorKind::WouldBlock
+    }
+
+    pub fn shut(&self, how: Shut) {
+        let how = match how {
+            Shut::Read => libc::SHUT_RD,
+            Shut::Write => libc::SHUT_WR,
+            Shut::Both => libc::SHUT_RDWR,
+        };
+        // SAFETY: plain call on our descriptor; an error means it is shut already.
+        unsafe { libc::shutdown(self.handle(), how) };
+    }
+
+    /// Closes with a reset, so that a peer that reads to the end sees that the end is missing.
+    pub fn reset(self) {
+        let linger = libc::linger { l_onoff: 1, l_linger: 0 };
+        // SAFETY: passes a local linger of the right size.
+        unsafe {
+            libc::setsockopt(
+                self.handle(),
+                libc::SOL_SOCKET,
+                libc::SO_LINGER,
+                (&raw const linger).cast(),
+                size_of::<libc::linger>() as libc::socklen_t,
+            )
+        };
+        if self.source.waits.get() != 0 {
+            self.shut(Shut::Both);
+        }
+    }
+
+    /// Names the socket towards [`hangups`].
+    #[inline]
+    pub fn handle(&self) -> i32 {
+        self.source.fd()
+    }
+}
+
+/// Looks at many sockets with one system call and reports each.
+pub fn hangups(looks: &[(u32, i32)], mut report: impl FnMut(u32, Hangup)) {
+    if looks.is_empty() {
+        return;
+    }
+    let mut polls: Vec<libc::pollfd> = looks
+        .iter()
+        .map(|&(_, fd)| libc::pollfd { fd, events: libc::POLLRDHUP, revents: 0 })
+        .collect();
+    // SAFETY: `polls` is a live array of the given length.
+    let n = unsafe { libc::poll(polls.as_mut_ptr(), polls.len() as libc::nfds_t, 0) };
+    if n <= 0 {
+        return;
+    }
+    for (poll, &(index, _)) in polls.iter().zip(looks) {
+        let gone = libc::POLLERR | libc::POLLHUP | libc::POLLNVAL;
+        if poll.revents & gone != 0 {
+            report(index, Hangup::Gone);
+        } else if poll.revents & libc::POLLRDHUP != 0 {
+            report(index, Hangup::Half);
+        }
+    }
+}
+
+/// Where a connection came from.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Peer {
+    Ip(SocketAddr),
+    Unix,
+}
+
+/// A listening socket on this worker.
+#[derive(Debug)]
+pub struct Listener {
+    source: Source,
+    unix: bool,
+}
+
+impl Listener {
+    /// Takes over a socket that control bound and that listens.
+    pub fn adopt(fd: OwnedFd, unix: bool) -> io::Result<Listener> {
+        Ok(Listener { source: Source::new(fd)?, unix })
+    }
+
+    pub async fn wait(&self) -> io::Result<()> {
+        self.source.wait(false).await
+    }
+
+    /// Takes one waiting connection. Never waits: `WouldBlock` when there is none.
+    pub fn try_accept(&self) -> io::Result<(Stream, Peer)> {
+        // SAFETY: all-zero is a valid sockaddr_storage.
+        let mut address: libc::sockaddr_storage = unsafe { std::mem::zeroed() };
+        let mut len = size_of::<libc::sockaddr_storage>() as libc::socklen_t;
+        // SAFETY: the kernel writes at most `len` bytes into `address`.
+        let fd = unsafe {
+            libc::accept4(
+                self.source.fd(),
+                (&raw mut address).cast(),
+                &mut len,
+                libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK,
+            )
+        };
+        let fd = check(fd as isize)? as RawFd;
+        // SAFETY: accept4 gave us this descriptor; nobody else has it.
+        let fd = unsafe { OwnedFd::from_raw_fd(fd) };
+        let peer = match self.unix {
+            true => Peer::Unix,
+            false => Peer::Ip(peer_of(&address).ok_or(io::ErrorKind::InvalidData)?),
+        };
+        if !self.unix {
+            let on: libc::c_int = 1;
+            // SAFETY: passes a local int of the right size.
+            unsafe {
+                libc::setsockopt(
+                    fd.as_raw_fd(),
+                    libc::IPPROTO_TCP,
+                    libc::TCP_NODELAY,
+                    (&raw const on).cast(),
+                    size_of::<libc::c_int>() as libc::socklen_t,
+                )
+            };
+        }
+        Ok((Stream { source: Source::new(fd)? }, peer))
+    }
+}
+
+fn peer_of(address: &libc::sockaddr_storage) -> Option<SocketAddr> {
+    match i32::from(address.ss_family) {
+        libc::AF_INET => {
+            // SAFETY: the family says that the kernel wrote a sockaddr_in.
+            let v4 = unsafe { &*(&raw const *address).cast::<libc::sockaddr_in>() };
+            let ip = std::net::Ipv4Addr::from(u32::from_be(v4.sin_addr.s_addr));
+            Some(SocketAddr::from((ip, u16::from_be(v4.sin_port))))
+        }
+        libc::AF_INET6 => {
+            // SAFETY: the family says that the kernel wrote a sockaddr_in6.
+            let v6 = unsafe { &*(&raw const *address).cast::<libc::sockaddr_in6>() };
+            let ip = std::net::Ipv6Addr::from(v6.sin6_addr.s6_addr);
+            Some(SocketAddr::from((ip, u16::from_be(v6.sin6_port))))
+        }
+        _ => None,
+    }
+}
+
+/// Opens one listening TCP socket. With `share`, further ones may listen on the same address.
+pub fn listen_tcp(address: SocketAddr, backlog: u32, share: bool) -> io::Result<OwnedFd> {
+    let kind = socket2::Type::STREAM.nonblocking();
+    let socket = socket2::Socket::new(socket2::Domain::for_address(address), kind, None)?;
+    if address.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    socket.set_reuse_address(true)?;
+    socket.set_reuse_port(share)?;
+    socket.bind(&address.into())?;
+    socket.listen(backlog.min(i32::MAX as u32) as i32)?;
+    Ok(socket.into())
+}
+
+/// Opens a listening unix socket at `path`, in place of a dead one.
+pub fn listen_unix(path: &Path, backlog: u32) -> io::Result<OwnedFd> {
+    let address = socket2::SockAddr::unix(path)?;
+    let socket = || {
+        let kind = socket2::Type::STREAM.nonblocking();
+        socket2::Socket::new(socket2::Domain::UNIX, kind, None)
+    };
+    let listener = socket()?;
+    if let Err(e) = listener.bind(&address) {
+        let dead = socket()?.connect(&address).is_err_and(|e| {
+            e.kind() == io::ErrorKind::ConnectionRefused
+        });
+        if e.kind() != io::ErrorKind::AddrInUse || !dead {
+            return Err(e);
+        }
+        std::fs::remove_file(path)?;
+        listener.bind(&address)?;
+    }
+    listener.listen(backlog.min(i32::MAX as u32) as i32)?;
+    Ok(listener.into())
+}
+
+/// A second descriptor for the same listening socket.
+pub fn duplicate(fd: &OwnedFd) -> io::Result<OwnedFd> {
+    fd.try_clone()
+}
+
+/// Rings at a worker from any thread.
+#[derive(Debug)]
+pub struct Bell {
+    fd: OwnedFd,
+}
+
+/// The worker's end of a bell.
+#[derive(Debug)]
+pub struct Doorbell {
+    stream: Stream,
+}
+
+/// A doorbell on its way to the worker's thread.
+pub type BellEnd = OwnedFd;
+
+/// A bell and its other end.
+pub fn bell() -> io::Result<(Bell, BellEnd)> {
+    let (a, b) = std::os::unix::net::UnixStream::pair()?;
+    a.set_nonblocking(true)?;
+    b.set_nonblocking(true)?;
+    Ok((Bell { fd: a.into() }, b.into()))
+}
+
+impl Bell {
+    /// Wakes the worker. A full socket means that it has not yet heard the last ring.
+    pub fn ring(&self) {
+        // SAFETY: sends one byte of a static.
+        unsafe {
+            libc::send(
+                self.fd.as_raw_fd(),
+                b"!".as_ptr().cast(),
+                1,
+                libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL,
+            )
+        };
+    }
+}
+
+impl Doorbell {
+    pub fn adopt(fd: BellEnd) -> io::Result<Doorbell> {
+        Ok(Doorbell { stream: Stream { source: Source::new(fd)? } })
+    }
+
+    /// Waits for rings. False when every bell is gone.
+    pub async fn heard(&self) -> bool {
+        let mut rings = [0u8; 64];
+        loop {
+            match self.stream.try_read(&mut rings) {
+                Ok(n) => return n > 0,
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
+                Err(_) => return false,
+            }
+            if self.stream.wait_readable().await.is_err() {
+                return false;
+            }
+        }
+    }
+}

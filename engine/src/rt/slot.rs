@@ -1,0 +1,129 @@
+//! Recycled boxes for the large futures of busy connections.
+//!
+//! An idle connection costs its small future; the exchange's large one lives in a slot for one
+//! busy spell. Slots of one worker have one layout, so a freed one serves the next spell and the
+//! request path does not allocate.
+
+#![allow(unsafe_code)] // a box whose memory is recycled; the model test is below
+
+use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
+use std::cell::{Cell, RefCell};
+use std::future::Future;
+use std::pin::Pin;
+use std::ptr::NonNull;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+/// Free slots kept per worker.
+const FREE_MAX: usize = 1024;
+
+/// The free slots of one worker. The first future decides the layout; others are boxed anew.
+#[derive(Debug, Default)]
+pub struct Slots {
+    layout: Cell<Option<Layout>>,
+    free: RefCell<Vec<NonNull<u8>>>,
+    used: Cell<u32>,
+}
+
+impl Slots {
+    pub fn new() -> Rc<Slots> {
+        Rc::default()
+    }
+
+    /// Slots in use; zero at rest.
+    pub fn used(&self) -> u32 {
+        self.used.get()
+    }
+
+    /// Moves `future` into a slot, where it stays until it is dropped.
+    pub fn place<F: Future>(self: &Rc<Slots>, future: F) -> Placed<F> {
+        let layout = Layout::new::<F>();
+        assert!(layout.size() > 0, "an exchange's future has state");
+        if self.layout.get().is_none() {
+            self.layout.set(Some(layout));
+        }
+        let recycled = match self.layout.get() {
+            Some(known) if known == layout => self.free.borrow_mut().pop(),
+            _ => None,
+        };
+        let memory = recycled.unwrap_or_else(|| {
+            // SAFETY: the layout has a size above zero.
+            NonNull::new(unsafe { alloc(layout) }).unwrap_or_else(|| handle_alloc_error(layout))
+        });
+        let memory = memory.cast::<F>();
+        // SAFETY: fresh or recycled memory of exactly F's layout that nobody else refers to.
+        unsafe { memory.write(future) };
+        self.used.set(self.used.get() + 1);
+        Placed { memory, slots: self.clone() }
+    }
+}
+
+impl Drop for Slots {
+    fn drop(&mut self) {
+        if let Some(layout) = self.layout.get() {
+            for memory in self.free.get_mut().drain(..) {
+                // SAFETY: free slots were allocated with this very layout.
+                unsafe { dealloc(memory.as_ptr(), layout) };
+            }
+        }
+    }
+}
+
+/// A future in its slot.
+#[derive(Debug)]
+pub struct Placed<F> {
+    memory: NonNull<F>,
+    slots: Rc<Slots>,
+}
+
+impl<F: Future> Future for Placed<F> {
+    type Output = F::Output;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        // SAFETY: the future never moves out of its slot until it is dropped in place, so it is
+        // pinned; `&mut self` makes this the only reference.
+        unsafe { Pin::new_unchecked(&mut *self.get_mut().memory.as_ptr()) }.poll(cx)
+    }
+}
+
+impl<F> Drop for Placed<F> {
+    fn drop(&mut self) {
+        let layout = Layout::new::<F>();
+        // SAFETY: written in `place`, dropped once, here.
+        unsafe { self.memory.as_ptr().drop_in_place() };
+        self.slots.used.set(self.slots.used.get() - 1);
+        let mut free = self.slots.free.borrow_mut();
+        if self.slots.layout.get() == Some(layout) && free.len() < FREE_MAX {
+            free.push(self.memory.cast());
+        } else {
+            // SAFETY: allocated in `place` with this layout and not kept.
+            unsafe { dealloc(self.memory.as_ptr().cast(), layout) };
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::task::Waker;
+
+    #[test]
+    fn a_slot_is_recycled_and_its_future_dropped_once() {
+        let slots = Slots::new();
+        let token = Rc::new(());
+        let future = |t: Rc<()>| async move { Rc::strong_count(&t) };
+        let first = slots.place(future(token.clone()));
+        let at = first.memory.cast::<u8>();
+        assert_eq!(slots.used(), 1);
+        drop(first);
+        assert_eq!((slots.used(), Rc::strong_count(&token)), (0, 1));
+        let mut second = slots.place(future(token.clone()));
+        assert_eq!(second.memory.cast::<u8>(), at);
+        let cx = &mut Context::from_waker(Waker::noop());
+        assert_eq!(Pin::new(&mut second).poll(cx), Poll::Ready(2));
+        drop(second);
+        // Another layout is boxed for itself and never enters the free list.
+        drop(slots.place(async { [0u8; 64] }));
+        assert_eq!(slots.free.borrow().len(), 1);
+    }
+}

@@ -1,0 +1,165 @@
+//! monoio: one runtime per pinned thread, io_uring where the kernel grants it, else epoll.
+
+#![cfg_attr(test, allow(dead_code))]
+
+use std::cell::Cell;
+use std::future::{Future, poll_fn};
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
+use std::task::Poll;
+use std::time::Duration;
+
+use crate::snapshot::Driver;
+use crate::time::Mono;
+
+/// Entries of a worker's submission ring.
+const RING_ENTRIES: u32 = 4096;
+
+thread_local! {
+    static NOW: Cell<Mono> = const { Cell::new(Mono(0)) };
+}
+
+/// Reads the monotonic clock (about 26 ns) and remembers it for [`cached_now`].
+#[inline]
+pub fn now() -> Mono {
+    let mut t = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: writes into a local timespec; CLOCK_MONOTONIC exists on every Linux.
+    #[allow(unsafe_code)]
+    unsafe {
+        libc::clock_gettime(libc::CLOCK_MONOTONIC, &mut t)
+    };
+    let now = Mono(t.tv_sec as u64 * 1_000_000_000 + t.tv_nsec as u64);
+    NOW.with(|n| n.set(now));
+    now
+}
+
+/// The clock as this thread last read it.
+#[inline]
+pub fn cached_now() -> Mono {
+    NOW.with(Cell::get)
+}
+
+/// Seconds since 1970, for `Date`.
+pub fn wall_seconds() -> u64 {
+    #[allow(clippy::disallowed_methods)] // this is the door
+    let now = std::time::SystemTime::now();
+    now.duration_since(std::time::UNIX_EPOCH).map_or(0, |d| d.as_secs())
+}
+
+/// Sixteen bytes from the kernel, to seed a worker's generator.
+pub fn entropy() -> [u8; 16] {
+    let mut seed = [0u8; 16];
+    // SAFETY: writes at most 16 bytes into a local array.
+    #[allow(unsafe_code)]
+    let n = unsafe { libc::getrandom(seed.as_mut_ptr().cast(), seed.len(), 0) };
+    if n != 16 {
+        // Only before the kernel's pool is ready, at boot: the clock must do.
+        seed[..8].copy_from_slice(&now().0.to_le_bytes());
+    }
+    seed
+}
+
+/// Starts a task on this worker. A panic in it ends that task alone and calls `on_panic`.
+pub fn spawn<F>(task: F, on_panic: impl FnOnce() + 'static)
+where
+    F: Future<Output = ()> + 'static,
+{
+    monoio::spawn(async move {
+        let mut task = pin!(task);
+        let outcome = poll_fn(|cx| {
+            match catch_unwind(AssertUnwindSafe(|| task.as_mut().poll(cx))) {
+                Ok(Poll::Pending) => Poll::Pending,
+                Ok(Poll::Ready(())) => Poll::Ready(true),
+                Err(_) => Poll::Ready(false),
+            }
+        })
+        .await;
+        if !outcome {
+            on_panic();
+        }
+    });
+}
+
+pub async fn sleep_until(at: Mono) {
+    let wait = at.since(now());
+    if !wait.is_zero() {
+        monoio::time::sleep(wait).await;
+    }
+}
+
+/// Sleeps by the runtime's own timer; for rare, short pauses.
+pub async fn pause(wait: Duration) {
+    monoio::time::sleep(wait).await;
+}
+
+/// What a worker's runtime turned out to be.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Ran {
+    /// io_uring with SINGLE_ISSUER and DEFER_TASKRUN (kernel 6.1).
+    UringDefer,
+    /// io_uring with COOP_TASKRUN (kernel 5.19).
+    UringCoop,
+    UringPlain,
+    Epoll,
+}
+
+impl Ran {
+    pub fn name(self) -> &'static str {
+        match self {
+            Ran::UringDefer => "io_uring (defer_taskrun)",
+            Ran::UringCoop => "io_uring (coop_taskrun)",
+            Ran::UringPlain => "io_uring",
+            Ran::Epoll => "epoll",
+        }
+    }
+}
+
+fn uring(flags: fn(&mut io_uring::Builder)) -> io::Result<UringRuntime> {
+    let mut ring = io_uring::IoUring::builder();
+    flags(&mut ring);
+    monoio::RuntimeBuilder::<monoio::IoUringDriver>::new()
+        .uring_builder(ring)
+        .with_entries(RING_ENTRIES)
+        .enable_timer()
+        .build()
+}
+
+type UringRuntime = monoio::Runtime<monoio::time::TimeDriver<monoio::IoUringDriver>>;
+
+/// Runs one worker on this thread until its future ends. `make` is called inside the runtime,
+/// with the driver that was found.
+pub fn run<F: Future<Output = ()>>(
+    driver: Driver,
+    make: impl FnOnce(Ran) -> F,
+) -> io::Result<()> {
+    type Rung = (Ran, fn(&mut io_uring::Builder));
+    let ladder: [Rung; 3] = [
+        (Ran::UringDefer, |b| {
+            b.setup_single_issuer().setup_defer_taskrun();
+        }),
+        (Ran::UringCoop, |b| {
+            b.setup_coop_taskrun();
+        }),
+        (Ran::UringPlain, |_| {}),
+    ];
+    let mut refused = io::Error::from(io::ErrorKind::Unsupported);
+    if driver != Driver::Epoll {
+        for (ran, flags) in ladder {
+            match uring(flags) {
+                Ok(mut runtime) => {
+                    runtime.block_on(async { make(ran).await });
+                    return Ok(());
+                }
+                Err(e) => refused = e,
+            }
+        }
+        if driver == Driver::Uring {
+            return Err(refused);
+        }
+    }
+    let mut runtime =
+        monoio::RuntimeBuilder::<monoio::LegacyDriver>::new().enable_timer().build()?;
+    runtime.block_on(async { make(Ran::Epoll).await });
+    Ok(())
+}

@@ -1,0 +1,308 @@
+//! A network of pipes with bounded capacity: bytes arrive in pieces, late, or not at all.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::io;
+use std::net::SocketAddr;
+use std::task::Waker;
+use std::time::Duration;
+
+use crate::rt::Hangup;
+use crate::sim::exec::World;
+use crate::sim::fault::Faults;
+use crate::time::Mono;
+
+/// Bytes under way and unread in one direction.
+const PIPE_MAX: usize = 24 << 10;
+
+/// One direction of a connection.
+#[derive(Default, Debug)]
+pub struct Pipe {
+    under_way: VecDeque<(Mono, Vec<u8>)>,
+    arrived: VecDeque<u8>,
+    /// The writer has shut; `Some` is when that arrives.
+    end_at: Option<Mono>,
+    readers: Vec<Waker>,
+    writers: Vec<Waker>,
+}
+
+impl Pipe {
+    fn held(&self) -> usize {
+        self.arrived.len() + self.under_way.iter().map(|(_, b)| b.len()).sum::<usize>()
+    }
+
+    fn arrive(&mut self, now: Mono) {
+        while self.under_way.front().is_some_and(|(at, _)| *at <= now) {
+            let (_, bytes) = self.under_way.pop_front().expect("seen above");
+            self.arrived.extend(bytes);
+        }
+    }
+
+    fn has_ended(&self, now: Mono) -> bool {
+        self.under_way.is_empty() && self.end_at.is_some_and(|at| at <= now)
+    }
+
+    fn last_arrival(&self) -> Mono {
+        self.under_way.back().map_or(Mono(0), |(at, _)| *at)
+    }
+}
+
+/// A connection: `pipes[side]` is what `side` reads.
+#[derive(Default, Debug)]
+pub struct Link {
+    pipes: [Pipe; 2],
+    reset: [bool; 2],
+    closed: [bool; 2],
+}
+
+#[derive(Default)]
+pub struct Net {
+    links: Vec<Link>,
+    queues: BTreeMap<SocketAddr, Queue>,
+}
+
+#[derive(Default)]
+struct Queue {
+    waiting: VecDeque<(usize, SocketAddr)>,
+    accepters: Vec<Waker>,
+    open: bool,
+}
+
+/// One end of a link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct End {
+    pub link: usize,
+    pub side: usize,
+}
+
+fn wake_all(wakers: &mut Vec<Waker>) {
+    wakers.drain(..).for_each(Waker::wake);
+}
+
+impl World {
+    fn draw(&mut self, one_in: u32) -> bool {
+        Faults::strikes(one_in, &mut self.rng)
+    }
+
+    fn travel(&mut self) -> Duration {
+        match self.draw(self.faults.delay) {
+            true => Duration::from_micros(u64::from(self.rng.below(20_000))),
+            false => Duration::from_micros(u64::from(self.rng.below(50))),
+        }
+    }
+
+    pub fn open_listener(&mut self, at: SocketAddr) {
+        self.net.queues.entry(at).or_default().open = true;
+    }
+
+    pub fn close_listener(&mut self, at: SocketAddr) {
+        let queue = self.net.queues.entry(at).or_default();
+        queue.open = false;
+        let waiting: Vec<_> = queue.waiting.drain(..).collect();
+        for (link, _) in waiting {
+            self.reset(End { link, side: 1 });
+        }
+    }
+
+    /// Puts a new link into a listener's queue. `None`: refused.
+    pub fn dial(&mut self, from: SocketAddr, to: SocketAddr) -> Option<End> {
+        let refused = self.draw(self.faults.refuse) && to.port() != GATEWAY_PORT;
+        let queue = self.net.queues.get_mut(&to).filter(|q| q.open && !refused)?;
+        let link = self.net.links.len();
+        self.net.links.push(Link::default());
+        queue.waiting.push_back((link, from));
+        wake_all(&mut queue.accepters);
+        Some(End { link, side: 0 })
+    }
+
+    pub fn accept(&mut self, at: SocketAddr) -> Option<(End, SocketAddr)> {
+        let (link, from) = self.net.queues.get_mut(&at)?.waiting.pop_front()?;
+        Some((End { link, side: 1 }, from))
+    }
+
+    /// Ready, or remembers whom to wake.
+    pub fn can_accept(&mut self, at: SocketAddr, waker: &Waker) -> bool {
+        let queue = self.net.queues.entry(at).or_default();
+        if !queue.waiting.is_empty() || !queue.open {
+            return true;
+        }
+        queue.accepters.push(waker.clone());
+        false
+    }
+
+    pub fn can_read(&mut self, end: End, waker: &Waker) -> bool {
+        let spurious = self.draw(self.faults.spurious);
+        let now = self.now;
+        let link = &mut self.net.links[end.link];
+        let pipe = &mut link.pipes[end.side];
+        pipe.arrive(now);
+        if spurious || !pipe.arrived.is_empty() || pipe.has_ended(now) || link.reset[end.side] {
+            return true;
+        }
+        pipe.readers.push(waker.clone());
+        false
+    }
+
+    pub fn can_write(&mut self, end: End, waker: &Waker) -> bool {
+        let link = &mut self.net.links[end.link];
+        let pipe = &mut link.pipes[1 - end.side];
+        if pipe.held() < PIPE_MAX || link.reset[end.side] || link.closed[1 - end.side] {
+            return true;
+        }
+        pipe.writers.push(waker.clone());
+        false
+    }
+
+    pub fn read(&mut self, end: End, room: &mut [u8]) -> io::Result<usize> {
+        let short = self.draw(self.faults.short_read);
+        let now = self.now;
+        let link = &mut self.net.links[end.link];
+        if link.reset[end.side] {
+            return Err(io::ErrorKind::ConnectionReset.into());
+        }
+        let pipe = &mut link.pipes[end.side];
+        pipe.arrive(now);
+        if pipe.arrived.is_empty() {
+            let ended = pipe.has_ended(now);
+            return if ended { Ok(0) } else { Err(io::ErrorKind::WouldBlock.into()) };
+        }
+        let most = room.len().min(pipe.arrived.len());
+        let n = if short { 1 + self.rng.below(most as u32) as usize } else { most };
+        let pipe = &mut self.net.links[end.link].pipes[end.side];
+        for (place, byte) in room.iter_mut().zip(pipe.arrived.drain(..n)) {
+            *place = byte;
+        }
+        wake_all(&mut pipe.writers);
+        Ok(n)
+    }
+
+    pub fn write(&mut self, end: End, bytes: &[u8]) -> io::Result<usize> {
+        let short = self.draw(self.faults.short_write);
+        let at = self.now.after(self.travel());
+        let link = &mut self.net.links[end.link];
+        let other = 1 - end.side;
+        if link.reset[end.side] || link.pipes[other].end_at.is_some() {
+            return Err(io::ErrorKind::BrokenPipe.into());
+        }
+        if link.closed[other] {
+            // The far end is closed: these bytes are answered with a reset.
+            self.reset_at(end);
+            return Ok(bytes.len());
+        }
+        let room = PIPE_MAX.saturating_sub(link.pipes[other].held());
+        if room == 0 {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        let most = room.min(bytes.len());
+        let n = if short && most > 1 { 1 + self.rng.below(most as u32) as usize } else { most };
+        let pipe = &mut self.net.links[end.link].pipes[other];
+        let at = at.max(pipe.last_arrival()); // in order
+        pipe.under_way.push_back((at, bytes[..n].to_vec()));
+        self.wake_readers(end.link, other, at);
+        Ok(n)
+    }
+
+    /// Writes all of `bytes` so that they arrive at one moment.
+    pub fn write_together(&mut self, end: End, bytes: &[u8]) {
+        let other = 1 - end.side;
+        let pipe = &mut self.net.links[end.link].pipes[other];
+        let at = self.now.max(pipe.last_arrival());
+        pipe.under_way.push_back((at, bytes.to_vec()));
+        self.wake_readers(end.link, other, at);
+    }
+
+    /// Wakes who reads there, when the bytes have arrived.
+    fn wake_readers(&mut self, link: usize, side: usize, at: Mono) {
+        self.wake_at(at, arrival_waker(link, side));
+    }
+
+    pub fn shut_write(&mut self, end: End) {
+        let at = self.now.after(self.travel());
+        let pipe = &mut self.net.links[end.link].pipes[1 - end.side];
+        if pipe.end_at.is_none() {
+            let at = at.max(pipe.last_arrival());
+            pipe.end_at = Some(at);
+            self.wake_readers(end.link, 1 - end.side, at);
+        }
+    }
+
+    /// Closes an end. Unread bytes turn the close into a reset, which may destroy what the far
+    /// end has not read.
+    pub fn close(&mut self, end: End) {
+        let link = &mut self.net.links[end.link];
+        if link.closed[end.side] {
+            return;
+        }
+        link.closed[end.side] = true;
+        let unread = link.pipes[end.side].held() > 0;
+        wake_all(&mut link.pipes[end.side].writers);
+        if unread && !link.reset[end.side] {
+            self.reset(end);
+        } else {
+            self.shut_write(end);
+        }
+    }
+
+    /// Resets the link as seen by the other side.
+    pub fn reset(&mut self, end: End) {
+        self.reset_at(End { link: end.link, side: 1 - end.side });
+    }
+
+    /// `end` sees a reset; what it has not read is lost.
+    fn reset_at(&mut self, end: End) {
+        let link = &mut self.net.links[end.link];
+        link.reset[end.side] = true;
+        for pipe in &mut link.pipes {
+            wake_all(&mut pipe.readers);
+            wake_all(&mut pipe.writers);
+        }
+    }
+
+    pub fn is_quiet(&mut self, end: End) -> bool {
+        let now = self.now;
+        let link = &mut self.net.links[end.link];
+        let pipe = &mut link.pipes[end.side];
+        pipe.arrive(now);
+        pipe.arrived.is_empty() && !pipe.has_ended(now) && !link.reset[end.side]
+    }
+
+    pub fn hangup(&mut self, end: End) -> Hangup {
+        let now = self.now;
+        let link = &mut self.net.links[end.link];
+        if link.reset[end.side] {
+            return Hangup::Gone;
+        }
+        let ended = link.pipes[end.side].end_at.is_some_and(|at| at <= now);
+        if ended { Hangup::Half } else { Hangup::No }
+    }
+
+    /// Called when bytes have arrived for `side`.
+    pub fn arrived(&mut self, link: usize, side: usize) {
+        wake_all(&mut self.net.links[link].pipes[side].readers);
+    }
+}
+
+impl Net {
+    /// Ends that nobody closed.
+    pub fn open_ends(&self) -> usize {
+        let links = self.links.iter();
+        links.map(|l| l.closed.iter().filter(|c| !**c).count()).sum()
+    }
+}
+
+/// The gateway's own port is never refused: those faults belong to origins.
+pub const GATEWAY_PORT: u16 = 8080;
+
+struct Arrival {
+    link: usize,
+    side: usize,
+}
+
+impl std::task::Wake for Arrival {
+    fn wake(self: std::sync::Arc<Arrival>) {
+        crate::sim::exec::world(|w| w.arrived(self.link, self.side));
+    }
+}
+
+fn arrival_waker(link: usize, side: usize) -> Waker {
+    Waker::from(std::sync::Arc::new(Arrival { link, side }))
+}

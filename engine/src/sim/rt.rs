@@ -1,0 +1,220 @@
+//! The simulated backend of `rt`: the same names as the real one, inside a world.
+
+use std::cell::RefCell;
+use std::future::{Future, poll_fn};
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::rc::Rc;
+use std::task::{Poll, Waker};
+use std::time::Duration;
+
+pub use crate::rt::net::{Peer, duplicate, listen_tcp, listen_unix};
+use crate::rt::{Hangup, Shut};
+pub use crate::rt::uring::{Ran, entropy, run};
+use crate::sim::exec::{self, world};
+use crate::sim::net::End;
+use crate::snapshot::EndpointAddress;
+use crate::time::Mono;
+
+pub use exec::sleep_until;
+
+pub fn now() -> Mono {
+    // A thread without a world (a core's own test) stands still at one second.
+    exec::now_or(Mono(1_000_000_000))
+}
+
+pub fn cached_now() -> Mono {
+    now()
+}
+
+pub fn wall_seconds() -> u64 {
+    784_111_777 + now().0 / 1_000_000_000
+}
+
+pub fn spawn<F>(task: F, on_panic: impl FnOnce() + 'static)
+where
+    F: Future<Output = ()> + 'static,
+{
+    exec::spawn(task, on_panic);
+}
+
+pub async fn pause(wait: Duration) {
+    sleep_until(now().after(wait)).await;
+}
+
+/// One end of a simulated connection.
+#[derive(Debug)]
+pub struct Stream {
+    pub end: End,
+}
+
+impl Stream {
+    pub async fn connect(address: &EndpointAddress) -> io::Result<Stream> {
+        let EndpointAddress::Ip(to) = address else {
+            return Err(io::ErrorKind::Unsupported.into());
+        };
+        Stream::dial(SocketAddr::from(([10, 9, 9, 9], 1)), *to).await
+    }
+
+    pub async fn dial(from: SocketAddr, to: SocketAddr) -> io::Result<Stream> {
+        let (wait, lost) = world(|w| {
+            let lost = crate::sim::fault::Faults::strikes(w.faults.blackhole, &mut w.rng)
+                && to.port() != crate::sim::net::GATEWAY_PORT;
+            (Duration::from_micros(u64::from(w.rng.below(300))), lost)
+        });
+        if lost {
+            pause(Duration::from_secs(130)).await;
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+        pause(wait).await;
+        match world(|w| w.dial(from, to)) {
+            Some(end) => Ok(Stream { end }),
+            None => Err(io::ErrorKind::ConnectionRefused.into()),
+        }
+    }
+
+    pub async fn wait_readable(&self) -> io::Result<()> {
+        let ready = |w: &Waker| world(|world| world.can_read(self.end, w));
+        poll_fn(|cx| if ready(cx.waker()) { Poll::Ready(Ok(())) } else { Poll::Pending }).await
+    }
+
+    pub async fn wait_writable(&self) -> io::Result<()> {
+        let ready = |w: &Waker| world(|world| world.can_write(self.end, w));
+        poll_fn(|cx| if ready(cx.waker()) { Poll::Ready(Ok(())) } else { Poll::Pending }).await
+    }
+
+    pub fn try_read(&self, room: &mut [u8]) -> io::Result<usize> {
+        assert!(!room.is_empty(), "a read of nothing looks like the end");
+        world(|w| w.read(self.end, room))
+    }
+
+    pub fn try_write(&self, head: &[u8], body: &[u8]) -> io::Result<usize> {
+        let both = [head, body].concat();
+        assert!(!both.is_empty(), "a write of nothing");
+        world(|w| w.write(self.end, &both))
+    }
+
+    pub fn is_quiet(&self) -> bool {
+        world(|w| w.is_quiet(self.end))
+    }
+
+    pub fn shut(&self, how: Shut) {
+        if how != Shut::Read {
+            world(|w| w.shut_write(self.end));
+        }
+    }
+
+    pub fn reset(self) {
+        world(|w| w.reset(self.end));
+    }
+
+    pub fn handle(&self) -> i32 {
+        (self.end.link * 2 + self.end.side) as i32
+    }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        world(|w| w.close(self.end));
+    }
+}
+
+pub fn hangups(looks: &[(u32, i32)], mut report: impl FnMut(u32, Hangup)) {
+    for &(index, handle) in looks {
+        let end = End { link: handle as usize / 2, side: handle as usize % 2 };
+        report(index, world(|w| w.hangup(end)));
+    }
+}
+
+#[derive(Debug)]
+pub struct Listener {
+    address: SocketAddr,
+}
+
+impl Listener {
+    pub fn adopt(_fd: OwnedFd, _unix: bool) -> io::Result<Listener> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    pub fn bind(address: SocketAddr) -> Listener {
+        world(|w| w.open_listener(address));
+        Listener { address }
+    }
+
+    pub async fn wait(&self) -> io::Result<()> {
+        let ready = |w: &Waker| world(|world| world.can_accept(self.address, w));
+        poll_fn(|cx| if ready(cx.waker()) { Poll::Ready(Ok(())) } else { Poll::Pending }).await
+    }
+
+    pub fn try_accept(&self) -> io::Result<(Stream, Peer)> {
+        match world(|w| w.accept(self.address)) {
+            Some((end, from)) => Ok((Stream { end }, Peer::Ip(from))),
+            None => Err(io::ErrorKind::WouldBlock.into()),
+        }
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        world(|w| w.close_listener(self.address));
+    }
+}
+
+#[derive(Debug, Default)]
+struct Ring {
+    rung: bool,
+    waker: Option<Waker>,
+}
+
+/// Worlds have one thread, so a bell is a flag. (`Rc` would keep `Slot` from being `Send`.)
+#[derive(Debug)]
+pub struct Bell(usize);
+
+#[derive(Debug)]
+pub struct Doorbell(usize);
+
+#[derive(Debug)]
+pub struct BellEnd(usize);
+
+thread_local! {
+    static RINGS: RefCell<Vec<Rc<RefCell<Ring>>>> = RefCell::default();
+}
+
+pub fn bell() -> io::Result<(Bell, BellEnd)> {
+    RINGS.with(|r| {
+        let mut r = r.borrow_mut();
+        r.push(Rc::default());
+        Ok((Bell(r.len() - 1), BellEnd(r.len() - 1)))
+    })
+}
+
+impl Bell {
+    pub fn ring(&self) {
+        let ring = RINGS.with(|r| r.borrow()[self.0].clone());
+        let mut ring = ring.borrow_mut();
+        ring.rung = true;
+        if let Some(waker) = ring.waker.take() {
+            waker.wake();
+        }
+    }
+}
+
+impl Doorbell {
+    pub fn adopt(end: BellEnd) -> io::Result<Doorbell> {
+        Ok(Doorbell(end.0))
+    }
+
+    pub async fn heard(&self) -> bool {
+        let ring = RINGS.with(|r| r.borrow()[self.0].clone());
+        poll_fn(|cx| {
+            let mut ring = ring.borrow_mut();
+            if std::mem::take(&mut ring.rung) {
+                return Poll::Ready(true);
+            }
+            ring.waker = Some(cx.waker().clone());
+            Poll::Pending
+        })
+        .await
+    }
+}

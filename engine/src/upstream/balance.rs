@@ -1,0 +1,159 @@
+//! The choice among usable targets.
+
+use std::rc::Rc;
+
+use super::Target;
+use crate::rng::Rng;
+use crate::snapshot::Balance;
+
+/// Chooses among the targets for which `usable` holds; `None` when there is none.
+pub fn pick<'t, C>(
+    balance: Balance,
+    targets: &'t [Rc<Target<C>>],
+    rng: &mut Rng,
+    usable: impl Fn(&Target<C>) -> bool,
+) -> Option<&'t Rc<Target<C>>> {
+    match balance {
+        Balance::RoundRobin => round_robin(targets, usable),
+        Balance::LeastRequest => least_request(targets, rng, usable),
+    }
+}
+
+/// Smooth weighted round robin: each usable target earns its weight, the richest is taken and
+/// pays the sum. Over any run of sum-of-weights picks each is taken exactly weight times, evenly
+/// spread. O(targets).
+fn round_robin<C>(
+    targets: &[Rc<Target<C>>],
+    usable: impl Fn(&Target<C>) -> bool,
+) -> Option<&Rc<Target<C>>> {
+    let (mut best, mut sum): (Option<&Rc<Target<C>>>, i64) = (None, 0);
+    for target in targets.iter().filter(|t| usable(t)) {
+        let credit = target.credit.get() + i64::from(target.weight);
+        target.credit.set(credit);
+        sum += i64::from(target.weight);
+        if best.is_none_or(|b| credit > b.credit.get()) {
+            best = Some(target);
+        }
+    }
+    if let Some(best) = best {
+        best.credit.set(best.credit.get() - sum);
+    }
+    best
+}
+
+/// Draws two usable targets by weight and takes the one with fewer requests under way per
+/// weight (Mitzenmacher 2001, the power of two choices).
+fn least_request<'t, C>(
+    targets: &'t [Rc<Target<C>>],
+    rng: &mut Rng,
+    usable: impl Fn(&Target<C>) -> bool,
+) -> Option<&'t Rc<Target<C>>> {
+    let a = draw(targets, rng, &usable, None)?;
+    let Some(b) = draw(targets, rng, &usable, Some(a.serial)) else { return Some(a) };
+    let load = |x: &Target<C>, y: &Target<C>| {
+        u64::from(x.inflight.get()) * u64::from(y.weight)
+    };
+    Some(if load(b, a) < load(a, b) { b } else { a })
+}
+
+/// One usable target other than `except`, with a chance in proportion to its weight.
+fn draw<'t, C>(
+    targets: &'t [Rc<Target<C>>],
+    rng: &mut Rng,
+    usable: impl Fn(&Target<C>) -> bool,
+    except: Option<u32>,
+) -> Option<&'t Rc<Target<C>>> {
+    let candidates = || targets.iter().filter(|t| usable(t) && Some(t.serial) != except);
+    let sum: u32 = candidates().map(|t| u32::from(t.weight)).sum();
+    if sum == 0 {
+        return None;
+    }
+    let mut at = rng.below(sum);
+    candidates().find(|t| match at.checked_sub(u32::from(t.weight)) {
+        Some(left) => {
+            at = left;
+            false
+        }
+        None => true,
+    })
+}
+
+/// One of `weights` (id, weight) in proportion; `sum` is above zero.
+pub fn split<T: Copy>(weights: &[(T, u32)], sum: u32, rng: &mut Rng) -> T {
+    if let [only] = weights {
+        return only.0; // Fast path: no draw.
+    }
+    let mut at = rng.below(sum);
+    for &(id, weight) in weights {
+        match at.checked_sub(weight) {
+            Some(left) => at = left,
+            None => return id,
+        }
+    }
+    weights[weights.len() - 1].0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::EndpointId;
+    use crate::snapshot::EndpointAddress;
+    use crate::time::Mono;
+    use crate::upstream::pool::Pool;
+    use std::cell::{Cell, RefCell};
+
+    fn targets(weights: &[u16]) -> Vec<Rc<Target<()>>> {
+        let target = |(index, &weight): (usize, &u16)| {
+            Rc::new(Target {
+                serial: index as u32,
+                endpoint: EndpointId(index as u32),
+                address: EndpointAddress::Unix("/x".into()),
+                weight,
+                inflight: Cell::new(0),
+                refusals: Cell::new(0),
+                shunned_until: Cell::new(Mono(0)),
+                credit: Cell::new(0),
+                pool: RefCell::new(Pool::new(1)),
+            })
+        };
+        weights.iter().enumerate().map(target).collect()
+    }
+
+    #[test]
+    fn round_robin_is_exact_and_evenly_spread() {
+        let targets = targets(&[5, 1, 1]);
+        let mut rng = Rng::from_u64(1);
+        let mut next = || pick(Balance::RoundRobin, &targets, &mut rng, |_| true).unwrap().serial;
+        let order: Vec<u32> = (0..14).map(|_| next()).collect();
+        assert_eq!(order, [0, 0, 1, 0, 2, 0, 0, 0, 0, 1, 0, 2, 0, 0]);
+    }
+
+    #[test]
+    fn unusable_targets_are_never_taken() {
+        let targets = targets(&[1, 1, 1]);
+        let mut rng = Rng::from_u64(1);
+        for balance in [Balance::RoundRobin, Balance::LeastRequest] {
+            for _ in 0..50 {
+                assert_eq!(pick(balance, &targets, &mut rng, |t| t.serial == 2).unwrap().serial, 2);
+            }
+            assert!(pick(balance, &targets, &mut rng, |_| false).is_none());
+        }
+    }
+
+    #[test]
+    fn the_less_loaded_of_two_is_taken() {
+        let targets = targets(&[1, 1]);
+        let mut rng = Rng::from_u64(1);
+        targets[0].inflight.set(3);
+        for _ in 0..50 {
+            assert_eq!(pick(Balance::LeastRequest, &targets, &mut rng, |_| true).unwrap().serial, 1);
+        }
+    }
+
+    #[test]
+    fn a_split_follows_its_weights() {
+        let mut rng = Rng::from_u64(3);
+        let hits = (0..10_000).filter(|_| split(&[('a', 95), ('b', 5)], 100, &mut rng) == 'b');
+        assert!((400..600).contains(&hits.count()));
+    }
+}

@@ -1,0 +1,318 @@
+//! Which endpoint, and what this worker believes about it.
+//!
+//! Everything here belongs to one worker: cursors, pools, failures. `Local` is an upstream as
+//! this worker uses it, `Target` one address of it.
+
+pub mod balance;
+pub mod pool;
+pub mod retry;
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::task::Waker;
+use std::time::Duration;
+
+use crate::ids::{EndpointId, UpstreamId};
+use crate::rng::Rng;
+use crate::snapshot::{Balance, EndpointAddress, Upstream};
+use crate::time::Mono;
+use pool::Pool;
+
+/// First pause of a target that refused a connection; doubles with each refusal in a row.
+pub const SHUN_FIRST: Duration = Duration::from_millis(500);
+pub const SHUN_MAX: Duration = Duration::from_secs(15);
+/// Targets tried for one request at most.
+pub const TRIES_MAX: usize = 4;
+
+/// One address of an upstream. `C` is a connection.
+#[derive(Debug)]
+pub struct Target<C> {
+    /// Told apart from every other target of this worker.
+    pub serial: u32,
+    pub endpoint: EndpointId,
+    pub address: EndpointAddress,
+    pub weight: u16,
+    /// Exchanges under way on it.
+    pub inflight: Cell<u32>,
+    /// Refused connections in a row.
+    refusals: Cell<u32>,
+    shunned_until: Cell<Mono>,
+    /// Cursor of weighted round robin.
+    pub(crate) credit: Cell<i64>,
+    pub pool: RefCell<Pool<C>>,
+}
+
+impl<C> Target<C> {
+    pub fn is_shunned(&self, now: Mono) -> bool {
+        self.shunned_until.get() > now
+    }
+
+    /// A connection was refused or timed out: skipped for a while, longer each time in a row.
+    pub fn refused(&self, now: Mono) {
+        let times = self.refusals.get().min(8);
+        self.refusals.set(times + 1);
+        self.shunned_until.set(now.after((SHUN_FIRST * (1 << times)).min(SHUN_MAX)));
+        self.pool.borrow_mut().clear();
+    }
+
+    pub fn connected(&self) {
+        if self.refusals.get() != 0 {
+            self.refusals.set(0);
+            self.shunned_until.set(Mono(0));
+        }
+    }
+}
+
+/// Addresses of an endpoint as control resolved them.
+#[derive(Debug, Clone)]
+pub struct Resolved {
+    pub upstream: UpstreamId,
+    pub endpoint: EndpointId,
+    pub addresses: Vec<std::net::SocketAddr>,
+}
+
+/// An upstream as one worker uses it.
+#[derive(Debug)]
+pub struct Local<C> {
+    balance: Balance,
+    targets: RefCell<Vec<Rc<Target<C>>>>,
+    next_serial: Cell<u32>,
+    pool_idle: usize,
+    /// Connections open, idle ones included.
+    pub open: Rc<Cell<u32>>,
+    /// This worker's share of `connections_max`.
+    pub open_max: u32,
+    /// Exchanges that wait for a connection below `open_max`.
+    waiters: RefCell<Vec<Waker>>,
+}
+
+/// Targets one request has tried.
+#[derive(Debug, Default, Clone, Copy)]
+pub struct Tried {
+    serials: [u32; TRIES_MAX],
+    len: u8,
+}
+
+impl Tried {
+    pub fn add(&mut self, serial: u32) {
+        if let Some(place) = self.serials.get_mut(self.len as usize) {
+            *place = serial;
+            self.len += 1;
+        }
+    }
+
+    pub fn has(&self, serial: u32) -> bool {
+        self.serials[..self.len as usize].contains(&serial)
+    }
+
+    pub fn len(&self) -> usize {
+        self.len as usize
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    pub fn is_full(&self) -> bool {
+        self.len as usize == TRIES_MAX
+    }
+}
+
+impl<C> Local<C> {
+    /// Names have no target until [`Local::resolve`] tells their addresses.
+    pub fn new(upstream: &Upstream, workers: u32) -> Local<C> {
+        let local = Local {
+            balance: upstream.balance,
+            targets: RefCell::default(),
+            next_serial: Cell::new(0),
+            pool_idle: upstream.pool_idle as usize,
+            open: Rc::default(),
+            open_max: upstream.connections_max.map_or(u32::MAX, |m| m.div_ceil(workers.max(1))),
+            waiters: RefCell::default(),
+        };
+        for (index, endpoint) in upstream.endpoints.iter().enumerate() {
+            let id = EndpointId(index as u32);
+            if !matches!(endpoint.address, EndpointAddress::Name { .. }) {
+                let target = local.target(id, endpoint.address.clone(), endpoint.weight);
+                local.targets.borrow_mut().push(target);
+            }
+        }
+        local
+    }
+
+    fn target(&self, id: EndpointId, address: EndpointAddress, weight: u16) -> Rc<Target<C>> {
+        let serial = self.next_serial.get();
+        self.next_serial.set(serial.wrapping_add(1));
+        Rc::new(Target {
+            serial,
+            endpoint: id,
+            address,
+            weight,
+            inflight: Cell::new(0),
+            refusals: Cell::new(0),
+            shunned_until: Cell::new(Mono(0)),
+            credit: Cell::new(0),
+            pool: RefCell::new(Pool::new(self.pool_idle)),
+        })
+    }
+
+    /// Takes the addresses of a name. Those that stay keep their pools; an empty answer never
+    /// reaches here (the last good one is kept).
+    pub fn resolve(&self, upstream: &Upstream, resolved: &Resolved) {
+        let Some(endpoint) = upstream.endpoints.get(resolved.endpoint.index()) else { return };
+        let mut targets = self.targets.borrow_mut();
+        let is_kept = |t: &Rc<Target<C>>| {
+            t.endpoint != resolved.endpoint
+                || matches!(&t.address, EndpointAddress::Ip(ip) if resolved.addresses.contains(ip))
+        };
+        targets.iter().filter(|t| !is_kept(t)).for_each(|t| t.pool.borrow_mut().close());
+        targets.retain(is_kept);
+        for &ip in &resolved.addresses {
+            let address = EndpointAddress::Ip(ip);
+            let known = |t: &Rc<Target<C>>| {
+                t.endpoint == resolved.endpoint && t.address == address
+            };
+            if !targets.iter().any(known) {
+                let target = self.target(resolved.endpoint, address.clone(), endpoint.weight);
+                targets.push(target);
+            }
+        }
+    }
+
+    /// Chooses a target that was not tried yet. Shunned ones are taken only when nothing else
+    /// is left: an upstream that is down as a whole is still asked.
+    pub fn pick(&self, now: Mono, rng: &mut Rng, tried: &Tried) -> Option<Rc<Target<C>>> {
+        let targets = self.targets.borrow();
+        if let [only] = targets.as_slice() {
+            let usable = only.weight > 0 && tried.is_empty();
+            return usable.then(|| only.clone()); // Fast path.
+        }
+        let fresh = |t: &Target<C>| !tried.has(t.serial) && t.weight > 0;
+        balance::pick(self.balance, &targets, rng, |t| fresh(t) && !t.is_shunned(now))
+            .or_else(|| balance::pick(self.balance, &targets, rng, fresh))
+            .cloned()
+    }
+
+    /// Drops idle connections whose time has come. True while any is left.
+    pub fn expire(&self, now: Mono) -> bool {
+        let targets = self.targets.borrow();
+        targets.iter().fold(false, |any, t| t.pool.borrow_mut().expire(now) || any)
+    }
+
+    /// Makes room under `open_max` by dropping the idle connection of another target.
+    pub fn drop_one_idle(&self) -> bool {
+        self.targets.borrow().iter().any(|t| t.pool.borrow_mut().drop_oldest())
+    }
+
+    pub fn close_idle(&self) {
+        self.targets.borrow().iter().for_each(|t| t.pool.borrow_mut().clear());
+    }
+
+    pub fn idle_len(&self) -> usize {
+        self.targets.borrow().iter().map(|t| t.pool.borrow().len()).sum()
+    }
+
+    /// Exchanges under way on all its targets.
+    pub fn inflight(&self) -> u32 {
+        self.targets.borrow().iter().map(|t| t.inflight.get()).sum()
+    }
+
+    pub fn has_targets(&self) -> bool {
+        !self.targets.borrow().is_empty()
+    }
+
+    pub fn may_open(&self) -> bool {
+        self.open.get() < self.open_max
+    }
+
+    pub fn wait_in_line(&self, waker: &Waker) {
+        self.waiters.borrow_mut().push(waker.clone());
+    }
+
+    /// A connection became free or closed: those in line try again, the first one first.
+    pub fn wake_next(&self) {
+        if self.open_max == u32::MAX {
+            return; // Fast path: nobody ever waits.
+        }
+        for waker in self.waiters.take() {
+            waker.wake();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::snapshot::{Endpoint, HostMode};
+
+    fn upstream(texts: &[(&str, u16)]) -> Upstream {
+        let endpoints = texts.iter().map(|&(text, weight)| {
+            let address = match text.parse() {
+                Ok(ip) => EndpointAddress::Ip(ip),
+                Err(_) => EndpointAddress::Name { host: text.into(), port: 80 },
+            };
+            Endpoint { address, weight, text: text.into() }
+        });
+        Upstream {
+            name: "u".into(),
+            endpoints: endpoints.collect(),
+            balance: Balance::RoundRobin,
+            host: HostMode::Keep,
+            pool_idle: 2,
+            pool_idle_timeout: Duration::from_secs(55),
+            pool_lifetime: Duration::from_secs(3600),
+            connect_timeout: Duration::from_secs(2),
+            connections_max: None,
+            limits: parser::Limits::default(),
+        }
+    }
+
+    #[test]
+    fn a_refusing_target_is_skipped_for_a_while_and_tried_when_all_refuse() {
+        let local: Local<()> = Local::new(&upstream(&[("10.0.0.1:1", 1), ("10.0.0.2:1", 1)]), 1);
+        let (mut rng, now) = (Rng::from_u64(1), Mono(1));
+        let none = Tried::default();
+        let first = local.pick(now, &mut rng, &none).unwrap();
+        first.refused(now);
+        for _ in 0..4 {
+            assert_ne!(local.pick(now, &mut rng, &none).unwrap().serial, first.serial);
+        }
+        let later = now.after(SHUN_FIRST);
+        let again = (0..2).any(|_| local.pick(later, &mut rng, &none).unwrap().serial == 0);
+        assert!(again, "its pause is over");
+        let second = local.pick(now, &mut rng, &none).unwrap();
+        second.refused(now);
+        assert!(local.pick(now, &mut rng, &none).is_some(), "all refuse: one is asked anyway");
+    }
+
+    #[test]
+    fn a_tried_target_is_not_picked_again() {
+        let local: Local<()> = Local::new(&upstream(&[("10.0.0.1:1", 1), ("10.0.0.2:1", 1)]), 1);
+        let (mut rng, mut tried) = (Rng::from_u64(1), Tried::default());
+        for _ in 0..2 {
+            tried.add(local.pick(Mono(1), &mut rng, &tried).unwrap().serial);
+        }
+        assert!(local.pick(Mono(1), &mut rng, &tried).is_none());
+    }
+
+    #[test]
+    fn addresses_that_stay_keep_their_pools() {
+        let model = upstream(&[("app.internal", 1)]);
+        let local: Local<u8> = Local::new(&model, 1);
+        let mut rng = Rng::from_u64(1);
+        assert!(local.pick(Mono(1), &mut rng, &Tried::default()).is_none(), "not resolved yet");
+        let resolved = |ips: &[&str]| Resolved {
+            upstream: UpstreamId(0),
+            endpoint: EndpointId(0),
+            addresses: ips.iter().map(|ip| ip.parse().unwrap()).collect(),
+        };
+        local.resolve(&model, &resolved(&["10.0.0.1:80"]));
+        let target = local.pick(Mono(1), &mut rng, &Tried::default()).unwrap();
+        target.pool.borrow_mut().checkin(7, Mono(1), Mono::NEVER);
+        local.resolve(&model, &resolved(&["10.0.0.1:80", "10.0.0.2:80"]));
+        assert_eq!(local.idle_len(), 1);
+        local.resolve(&model, &resolved(&["10.0.0.2:80"]));
+        assert_eq!(local.idle_len(), 0);
+        assert!(!target.pool.borrow_mut().checkin(8, Mono(1), Mono::NEVER), "closed for good");
+    }
+}

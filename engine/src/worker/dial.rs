@@ -1,0 +1,186 @@
+//! A connection to an endpoint: from the pool, or a new one within its time.
+
+use std::cell::Cell;
+use std::pin::pin;
+use std::rc::Rc;
+use std::task::Poll;
+
+use crate::ids::UpstreamId;
+use crate::rt::{self, Stop, Stream};
+use crate::time::Mono;
+use crate::upstream::{Local, Target, Tried};
+use crate::worker::exchange::Exchange;
+use crate::worker::outcome::Failure;
+
+/// An upstream connection. Counts as open until it is dropped.
+#[derive(Debug)]
+pub struct Connection {
+    pub stream: Stream,
+    /// It is given up then at the latest (`pool.lifetime`).
+    retires: Mono,
+    _counted: Counted,
+}
+
+/// Keeps a connection counted among those open to its upstream.
+#[derive(Debug)]
+struct Counted(Rc<Cell<u32>>);
+
+impl Counted {
+    fn new(open: &Rc<Cell<u32>>) -> Counted {
+        open.set(open.get() + 1);
+        Counted(open.clone())
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.set(self.0.get() - 1);
+    }
+}
+
+/// A connection in use by one exchange. It goes back to its pool or is closed: never both.
+#[derive(Debug)]
+pub struct Lease {
+    pub target: Rc<Target<Connection>>,
+    local: Rc<Local<Connection>>,
+    connection: Option<Connection>,
+    pub reused: bool,
+}
+
+impl Lease {
+    pub fn stream(&self) -> &Stream {
+        &self.connection.as_ref().expect("taken only at the end").stream
+    }
+
+    /// Gives the connection back for the next exchange, `keep_until` at the latest.
+    pub fn checkin(mut self, now: Mono, keep_until: Mono) {
+        let connection = self.connection.take().expect("taken only here");
+        let expires = keep_until.min(connection.retires);
+        self.target.pool.borrow_mut().checkin(connection, now, expires);
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        self.target.inflight.set(self.target.inflight.get() - 1);
+        drop(self.connection.take());
+        self.local.wake_next();
+    }
+}
+
+/// A connection for this exchange. Targets that refuse are skipped and others tried; `fresh_only`
+/// after a pooled connection turned out closed.
+pub async fn lease(
+    x: &Exchange<'_>,
+    id: UpstreamId,
+    deadline: Mono,
+    tried: &mut Tried,
+    fresh_only: bool,
+) -> Result<Lease, Failure> {
+    let w = &x.conn.w;
+    let local = &x.view.upstreams[id.index()];
+    let mut failure = if local.has_targets() { Failure::Connect } else { Failure::NoEndpoint };
+    while !tried.is_full() {
+        let now = rt::cached_now();
+        let Some(target) = local.pick(now, &mut w.rng.borrow_mut(), tried) else { break };
+        if !fresh_only && let Some(connection) = pooled(&target, now) {
+            return Ok(leased(target, local, connection, true));
+        }
+        match open(x, id, &target, deadline).await {
+            Ok(connection) => {
+                target.connected();
+                return Ok(leased(target, local, connection, false));
+            }
+            Err(e @ (Failure::ClientGone | Failure::Busy | Failure::Deadline)) => return Err(e),
+            Err(e) => {
+                failure = e;
+                target.refused(rt::now());
+                tried.add(target.serial);
+                w.recorder.borrow_mut().retries += 1;
+                if rt::cached_now() >= deadline {
+                    break;
+                }
+            }
+        }
+    }
+    Err(failure)
+}
+
+fn leased(
+    target: Rc<Target<Connection>>,
+    local: &Rc<Local<Connection>>,
+    connection: Connection,
+    reused: bool,
+) -> Lease {
+    target.inflight.set(target.inflight.get() + 1);
+    Lease { target, local: local.clone(), connection: Some(connection), reused }
+}
+
+/// The most recently used idle connection that is as it was left.
+fn pooled(target: &Target<Connection>, now: Mono) -> Option<Connection> {
+    loop {
+        let connection = target.pool.borrow_mut().checkout(now)?;
+        if connection.stream.is_quiet() {
+            return Some(connection);
+        }
+    }
+}
+
+async fn open(
+    x: &Exchange<'_>,
+    id: UpstreamId,
+    target: &Target<Connection>,
+    deadline: Mono,
+) -> Result<Connection, Failure> {
+    let (w, watch) = (&x.conn.w, &x.conn.watch);
+    let upstream = x.view.snapshot.upstream(id);
+    let local = &x.view.upstreams[id.index()];
+    watch.busy(x.conn.stream.handle(), x.request.half_close_ok());
+    while !local.may_open() {
+        if local.drop_one_idle() {
+            continue;
+        }
+        watch.arm(deadline);
+        in_line(local, watch).await.map_err(|stop| match stop {
+            Stop::Expired => Failure::Busy,
+            _ => Failure::ClientGone,
+        })?;
+        if let Some(connection) = pooled(target, rt::now()) {
+            return Ok(connection);
+        }
+    }
+    // Counted before the wait, so that those who connect together keep to the bound.
+    let counted = Counted::new(&local.open);
+    let now = rt::now();
+    let connect_deadline = now.after(upstream.connect_timeout).min(deadline);
+    watch.arm(connect_deadline);
+    let stream = rt::until(Stream::connect(&target.address), watch).await;
+    watch.unwatched();
+    match stream {
+        Ok(stream) => {
+            w.recorder.borrow_mut().upstream_connections += 1;
+            let retires = now.after(upstream.pool_lifetime);
+            Ok(Connection { stream, retires, _counted: counted })
+        }
+        Err(Stop::Expired) if x.is_past_deadline(rt::now()) => Err(Failure::Deadline),
+        Err(Stop::Expired) => Err(Failure::ConnectTimeout),
+        Err(Stop::Gone | Stop::Drain) => Err(Failure::ClientGone),
+        Err(Stop::Broken(_)) => Err(Failure::Connect),
+    }
+}
+
+async fn in_line(local: &Local<Connection>, watch: &rt::Watch) -> Result<(), Stop> {
+    let mut waited = false;
+    let turn = pin!(async {
+        std::future::poll_fn(|cx| {
+            if std::mem::replace(&mut waited, true) {
+                return Poll::Ready(());
+            }
+            local.wait_in_line(cx.waker());
+            Poll::Pending
+        })
+        .await;
+        Ok(())
+    });
+    rt::until(turn, watch).await
+}

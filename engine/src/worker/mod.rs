@@ -1,0 +1,341 @@
+//! The shell of the data plane: one worker on one thread.
+//!
+//! ```text
+//!  run ─▶ accept (a task per listener) ─▶ conn (a task per connection) ─▶ exchange (per request)
+//!   │                                                                        │
+//!   └── mailbox: drain, cut, resolved            dial ─ send ─ answer ─ relay ┘ tunnel, reply, echo
+//! ```
+
+mod accept;
+mod answer;
+mod conn;
+mod dial;
+mod echo;
+mod exchange;
+pub mod mailbox;
+pub mod outcome;
+mod own;
+mod relay;
+mod send;
+mod tunnel;
+pub mod view;
+
+use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
+use std::pin::pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Poll, Waker};
+use std::time::Duration;
+
+use crate::h1::client::Answer;
+use crate::h1::server::Request;
+use crate::http::date::{DATE_LEN, DateCache};
+use crate::metrics::recorder::Recorder;
+use crate::rng::Rng;
+use crate::rt::slot::Slots;
+use crate::rt::{self, BufPool, Timers};
+use crate::snapshot::Snapshot;
+use crate::time::Mono;
+
+pub use accept::Socket;
+use mailbox::{Inbox, ToWorker};
+use view::View;
+
+/// How often idle upstream connections are looked at, while there are any.
+const EXPIRE_EVERY: Duration = Duration::from_secs(1);
+/// Free request records kept; each is about 5 KiB.
+const FREE_REQUESTS_MAX: usize = 256;
+
+/// Free scratch buffers kept, and the largest one.
+const FREE_SCRATCH_MAX: usize = 16;
+const FREE_SCRATCH_BYTES_MAX: usize = 64 << 10;
+
+/// A borrowed scratch buffer.
+#[derive(Debug)]
+struct Scratch {
+    bytes: Vec<u8>,
+    w: Rc<Worker>,
+}
+
+impl std::ops::Deref for Scratch {
+    type Target = Vec<u8>;
+
+    fn deref(&self) -> &Vec<u8> {
+        &self.bytes
+    }
+}
+
+impl std::ops::DerefMut for Scratch {
+    fn deref_mut(&mut self) -> &mut Vec<u8> {
+        &mut self.bytes
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let mut free = self.w.scratch.borrow_mut();
+        if free.len() < FREE_SCRATCH_MAX && self.bytes.capacity() <= FREE_SCRATCH_BYTES_MAX {
+            self.bytes.clear();
+            free.push(std::mem::take(&mut self.bytes));
+        }
+    }
+}
+
+/// What a worker is started with.
+#[derive(Debug)]
+pub struct Seat {
+    pub id: u32,
+    pub workers: u32,
+    pub snapshot: Arc<Snapshot>,
+    pub sockets: Vec<Socket>,
+    pub shared: Arc<accept::Shared>,
+    pub buf_bytes_max: usize,
+    pub seed: [u8; 16],
+}
+
+pub use accept::Shared;
+
+/// One worker's own things. No other thread ever sees them.
+#[derive(Debug)]
+pub struct Worker {
+    pub id: u32,
+    view: RefCell<Rc<View>>,
+    pub timers: Rc<Timers>,
+    pub bufs: Rc<BufPool>,
+    slots: Rc<Slots>,
+    rng: RefCell<Rng>,
+    date: RefCell<DateCache>,
+    recorder: RefCell<Recorder>,
+    shared: Arc<accept::Shared>,
+    /// Free scratch for heads on their way out.
+    scratch: RefCell<Vec<Vec<u8>>>,
+    answer: RefCell<Answer>,
+    trailers: RefCell<parser::Fields>,
+    requests: RefCell<Vec<Box<Request>>>,
+    connections: Cell<u32>,
+    accepting: Cell<u32>,
+    tunnels: Cell<u32>,
+    panics: Cell<u32>,
+    cut: Cell<u32>,
+    draining: Cell<bool>,
+    /// An acceptor waits for a connection to close.
+    full: Cell<bool>,
+    /// Wakes acceptors and the worker's end, when a connection closes or a drain begins.
+    events: RefCell<Vec<Waker>>,
+    sweeping: Cell<bool>,
+}
+
+/// What a worker says at its end.
+#[derive(Debug, Default)]
+pub struct Report {
+    pub worker: u32,
+    pub recorder: Recorder,
+    pub panics: u32,
+    /// Exchanges and tunnels that a deadline of the drain ended.
+    pub cut: u32,
+}
+
+impl Worker {
+    pub fn new(seat: &Seat) -> Rc<Worker> {
+        let fields_max = seat.snapshot.listeners.iter().map(|l| l.limits.fields_max);
+        let fields_max = usize::from(fields_max.max().unwrap_or(100));
+        let view = View::new(seat.snapshot.clone(), seat.workers);
+        Rc::new(Worker {
+            id: seat.id,
+            view: RefCell::new(Rc::new(view)),
+            timers: Timers::new(rt::now()),
+            bufs: BufPool::new(seat.buf_bytes_max),
+            slots: Slots::new(),
+            rng: RefCell::new(Rng::new(seat.seed)),
+            date: RefCell::default(),
+            recorder: RefCell::default(),
+            shared: seat.shared.clone(),
+            scratch: RefCell::new(Vec::with_capacity(FREE_SCRATCH_MAX)),
+            answer: RefCell::new(Answer::new(fields_max)),
+            trailers: RefCell::new(parser::Fields::with_capacity(16)),
+            requests: RefCell::new(Vec::with_capacity(FREE_REQUESTS_MAX)),
+            connections: Cell::new(0),
+            accepting: Cell::new(0),
+            tunnels: Cell::new(0),
+            panics: Cell::new(0),
+            cut: Cell::new(0),
+            draining: Cell::new(false),
+            full: Cell::new(false),
+            events: RefCell::default(),
+            sweeping: Cell::new(false),
+        })
+    }
+
+    pub fn view(&self) -> Rc<View> {
+        self.view.borrow().clone()
+    }
+
+    pub fn is_draining(&self) -> bool {
+        self.draining.get()
+    }
+
+    /// An empty buffer for a head on its way out; it comes back when dropped.
+    fn scratch(self: &Rc<Worker>) -> Scratch {
+        let free = self.scratch.borrow_mut().pop();
+        Scratch { bytes: free.unwrap_or_else(|| Vec::with_capacity(4 << 10)), w: self.clone() }
+    }
+
+    fn date(&self, now: Mono) -> [u8; DATE_LEN] {
+        *self.date.borrow_mut().at(now, rt::wall_seconds)
+    }
+
+    fn take_request(&self) -> Box<Request> {
+        let free = self.requests.borrow_mut().pop();
+        let mut request = free.unwrap_or_else(|| {
+            let limits = self.view().snapshot.listeners.iter().map(|l| l.limits.fields_max).max();
+            Box::new(Request::new(usize::from(limits.unwrap_or(100))))
+        });
+        request.reset();
+        request
+    }
+
+    fn give_request(&self, request: Box<Request>) {
+        let mut free = self.requests.borrow_mut();
+        if free.len() < FREE_REQUESTS_MAX {
+            free.push(request);
+        }
+    }
+
+    /// Waits until a connection closes or a drain begins.
+    async fn event(&self) {
+        let mut waited = false;
+        poll_fn(|cx| {
+            if std::mem::replace(&mut waited, true) {
+                return Poll::Ready(());
+            }
+            self.events.borrow_mut().push(cx.waker().clone());
+            Poll::Pending
+        })
+        .await;
+    }
+
+    fn announce(&self) {
+        for waker in self.events.take() {
+            waker.wake();
+        }
+    }
+
+    /// Keeps idle upstream connections from outliving their time, while there are any.
+    fn sweep_pools(self: &Rc<Worker>) {
+        if self.sweeping.replace(true) {
+            return;
+        }
+        let w = self.clone();
+        let sweep = async move {
+            loop {
+                rt::pause(EXPIRE_EVERY).await;
+                let now = rt::now();
+                let view = w.view();
+                let left = view.upstreams.iter().fold(false, |any, u| u.expire(now) || any);
+                if !left {
+                    break;
+                }
+            }
+            w.sweeping.set(false);
+        };
+        self.spawn(sweep);
+    }
+
+    fn spawn(self: &Rc<Worker>, task: impl Future<Output = ()> + 'static) {
+        let w = self.clone();
+        rt::spawn(task, move || w.panics.set(w.panics.get() + 1));
+    }
+
+    /// What is still held although no connection is open; for tests.
+    #[cfg(test)]
+    pub fn not_at_rest(&self) -> Option<String> {
+        let view = self.view();
+        let held = [
+            ("buffers", self.bufs.leased()),
+            ("watches", self.timers.live()),
+            ("slots", self.slots.used()),
+            ("tunnels", self.tunnels.get()),
+            ("upstream connections", view.upstreams.iter().map(|u| u.open.get()).sum()),
+            ("exchanges", view.upstreams.iter().map(|u| u.inflight()).sum()),
+        ];
+        let held: Vec<_> = held.iter().filter(|h| h.1 > 0).collect();
+        (!held.is_empty()).then(|| format!("not at rest: {held:?}"))
+    }
+
+    fn hear(self: &Rc<Worker>, message: ToWorker) {
+        match message {
+            ToWorker::Drain => {
+                self.draining.set(true);
+                self.view().upstreams.iter().for_each(|u| u.close_idle());
+                self.timers.drain_idle();
+                self.announce();
+            }
+            ToWorker::CutExchanges => self.cut.set(self.cut.get() + self.timers.cut(false)),
+            ToWorker::CutAll => self.cut.set(self.cut.get() + self.timers.cut(true)),
+            ToWorker::Resolved(resolved) => {
+                let view = self.view();
+                if let Some(local) = view.upstreams.get(resolved.upstream.index()) {
+                    local.resolve(view.snapshot.upstream(resolved.upstream), &resolved);
+                }
+            }
+        }
+    }
+}
+
+/// Runs one worker until it has drained.
+pub async fn run(seat: Seat, inbox: Inbox) -> Report {
+    let w = Worker::new(&seat);
+    let mut listeners = Vec::new();
+    for socket in seat.sockets {
+        match socket.open() {
+            Ok(open) => listeners.push(open),
+            Err(_) => w.panics.set(w.panics.get() + 1),
+        }
+    }
+    serve(w, listeners, inbox).await
+}
+
+/// The worker's life: accepts, hears control, drains.
+pub async fn serve(
+    w: Rc<Worker>,
+    listeners: Vec<(rt::Listener, crate::ids::ListenerId)>,
+    inbox: Inbox,
+) -> Report {
+    w.spawn(w.timers.clone().drive());
+    for (listener, id) in listeners {
+        w.accepting.set(w.accepting.get() + 1);
+        let accepting = w.clone();
+        w.spawn(async move {
+            accept::accept_loop(accepting.clone(), listener, id).await;
+            accepting.accepting.set(accepting.accepting.get() - 1);
+            accepting.announce();
+        });
+    }
+    while inbox.heard().await {
+        inbox.drain(|message| w.hear(message));
+        if w.is_draining() {
+            break;
+        }
+    }
+    w.draining.set(true);
+    w.announce();
+    while w.connections.get() > 0 || w.accepting.get() > 0 {
+        let mut heard = pin!(inbox.heard());
+        let mut event = pin!(w.event());
+        poll_fn(|cx| match heard.as_mut().poll(cx) {
+            Poll::Ready(_) => Poll::Ready(()),
+            Poll::Pending => event.as_mut().poll(cx),
+        })
+        .await;
+        inbox.drain(|message| w.hear(message));
+    }
+    w.view().upstreams.iter().for_each(|u| u.close_idle());
+    w.timers.stop();
+    Report {
+        worker: w.id,
+        recorder: w.recorder.take(),
+        panics: w.panics.get(),
+        cut: w.cut.get(),
+    }
+}

@@ -1,0 +1,76 @@
+//! What went wrong with an exchange, who is to blame, and what the client is told.
+
+use crate::http::problem::Problem;
+use crate::rt::Stop;
+
+/// Why an exchange got no answer from its service.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Failure {
+    /// The client hung up or broke its connection.
+    ClientGone,
+    /// The client's body stopped coming.
+    ClientSlow,
+    /// The client's body breaks the rules of its framing.
+    ClientBody,
+    BodyTooLarge,
+    /// No address of the upstream is known.
+    NoEndpoint,
+    /// Every endpoint tried refused the connection.
+    Connect,
+    /// No connection in time, `connections_max` included.
+    ConnectTimeout,
+    Busy,
+    /// The origin closed before a byte of its answer. `sent`: a byte of the request went out.
+    Closed { sent: bool },
+    /// The origin's answer breaks the rules, or ended in its head.
+    BadAnswer,
+    /// The origin ended in the middle of its body.
+    Truncated,
+    AnswerTimeout,
+    /// The origin's body stopped coming, or the client stopped taking it.
+    BodyTimeout,
+    /// `deadline` has passed.
+    Deadline,
+    /// The drain's deadline has passed.
+    Cut,
+}
+
+impl Failure {
+    /// The problem that tells the client, if it can still be told.
+    pub fn problem(self) -> Option<Problem> {
+        match self {
+            Failure::ClientGone | Failure::Cut => None,
+            Failure::ClientSlow => Some(Problem::RequestTimeout),
+            Failure::ClientBody => Some(Problem::BadRequest),
+            Failure::BodyTooLarge => Some(Problem::BodyTooLarge),
+            Failure::NoEndpoint | Failure::Connect | Failure::Busy => Some(Problem::Unavailable),
+            Failure::Closed { .. } | Failure::BadAnswer | Failure::Truncated => {
+                Some(Problem::BadGateway)
+            }
+            Failure::ConnectTimeout
+            | Failure::AnswerTimeout
+            | Failure::BodyTimeout
+            | Failure::Deadline => Some(Problem::GatewayTimeout),
+        }
+    }
+
+    /// What ended a wait for the client.
+    pub fn of_client(stop: Stop, expired: Failure) -> Failure {
+        match stop {
+            Stop::Expired => expired,
+            Stop::Gone | Stop::Drain | Stop::Broken(_) => Failure::ClientGone,
+        }
+    }
+}
+
+/// How a connection goes on after an exchange.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Next {
+    KeepAlive,
+    /// Everything was read and answered.
+    Close,
+    /// Answered, but the client may still be sending: a plain close would reset the answer away.
+    Linger,
+    /// The answer is cut short in a way that only a reset makes visible.
+    Reset,
+}

@@ -1,0 +1,257 @@
+//! Answers the gateway makes itself: refusals, fixed answers, redirects.
+
+use parser::error::ParseError;
+use parser::target::Form;
+use parser::{FieldId, Method};
+
+use crate::action::{Redirect, Respond};
+use crate::h1::server::Request;
+use crate::http::problem::{Problem, prefers_html};
+use crate::http::reply::{self, ProblemDetails, ReplyHead};
+use crate::http::template::Place;
+use crate::rt::{self, Buf};
+use crate::time::Mono;
+use crate::worker::conn::Conn;
+use crate::worker::exchange::{Done, Exchange, RequestId, body_in};
+use crate::worker::outcome::{Failure, Next};
+use crate::worker::send::{Pace, send};
+
+/// A client has this long to take an answer of ours.
+const REPLY_MAX: std::time::Duration = std::time::Duration::from_secs(10);
+
+/// Refuses a head that breaks the rules. Nothing after it can be trusted.
+pub async fn refuse_head(conn: &Conn, buf: &Buf, request: &Request, e: ParseError) -> Next {
+    let problem = Problem::of_status(e.kind.status());
+    let request_id = request_id_unread(conn);
+    let details = ProblemDetails {
+        detail: e.kind.text(),
+        request_id: request_id.as_bytes(),
+        html: false,
+        allow: if problem == Problem::MethodNotAllowed { KNOWN_METHODS } else { "" },
+    };
+    let head_only = request.head.method == Method::Head;
+    write_problem(conn, problem, &details, true, head_only, false).await;
+    let _ = buf;
+    conn.w.recorder.borrow_mut().exchange(problem.status(), std::time::Duration::ZERO);
+    Next::Linger
+}
+
+/// `Allow` where no route is known to say better.
+const KNOWN_METHODS: &str = "GET, HEAD, POST, PUT, DELETE, OPTIONS, PATCH";
+
+fn request_id_unread(conn: &Conn) -> RequestId {
+    RequestId::new(conn, &Request::new(0), &[], false)
+}
+
+/// Answers a problem before any route was found.
+pub async fn problem(
+    conn: &Conn,
+    buf: &Buf,
+    request: &Request,
+    problem: Problem,
+    allow: &str,
+) -> Next {
+    let bytes = buf.filled();
+    let view = conn.w.view();
+    let trusted = conn.is_trusted(&view);
+    let is_whole = problem != Problem::RequestTimeout && problem != Problem::EncodedSlash;
+    let stays = is_whole && request.persistent && body_in(request, bytes).is_some();
+    let close = !stays || conn.w.is_draining();
+    let request_id = match is_whole {
+        true => RequestId::new(conn, request, bytes, trusted),
+        false => request_id_unread(conn),
+    };
+    let details = ProblemDetails {
+        detail: "",
+        request_id: request_id.as_bytes(),
+        html: is_whole && wants_html(request, bytes),
+        allow,
+    };
+    let head_only = is_whole && request.head.method == Method::Head;
+    let keep_alive = is_whole && !close && request.is_http10();
+    if !write_problem(conn, problem, &details, close, head_only, keep_alive).await {
+        return Next::Close;
+    }
+    if close { Next::Linger } else { Next::KeepAlive }
+}
+
+fn wants_html(request: &Request, bytes: &[u8]) -> bool {
+    let accept = request.head.fields.get(FieldId::Accept);
+    accept.is_some_and(|f| prefers_html(f.value.of(bytes)))
+}
+
+async fn write_problem(
+    conn: &Conn,
+    problem: Problem,
+    details: &ProblemDetails<'_>,
+    close: bool,
+    head_only: bool,
+    keep_alive: bool,
+) -> bool {
+    let (mut out, mut body) = (conn.w.scratch(), conn.w.scratch());
+    let date = conn.w.date(rt::cached_now());
+    let head =
+        ReplyHead { status: 0, content_type: "", date: &date, close, keep_alive, head_only };
+    reply::write_problem(&mut out, &mut body, head, problem, details);
+    deliver(conn, &out).await
+}
+
+/// Sends an answer of ours. False when the client did not take it.
+async fn deliver(conn: &Conn, out: &[u8]) -> bool {
+    conn.watch.disarm();
+    let mut pace = Pace::plain(Some(REPLY_MAX), Mono::NEVER);
+    send(&conn.stream, out, &[], &[], &conn.watch, &mut pace).await.is_ok()
+}
+
+/// Tells the client why its exchange failed, when that is its business and still possible.
+pub async fn fail(x: &Exchange<'_>, failure: Failure) -> Done {
+    let Some(problem) = failure.problem() else {
+        return Done::new(0, Next::Close, 0);
+    };
+    // After a broken or unread body the next request's first byte can't be told.
+    let whole = body_in(x.request, x.bytes).filter(|_| failure != Failure::ClientBody);
+    let close = whole.is_none() || !x.request.persistent || x.conn.w.is_draining();
+    let details = ProblemDetails {
+        detail: "",
+        request_id: x.request_id.as_bytes(),
+        html: wants_html(x.request, x.bytes),
+        allow: "",
+    };
+    let head_only = x.request.head.method == Method::Head;
+    let keep_alive = !close && x.request.is_http10();
+    let sent = write_problem(x.conn, problem, &details, close, head_only, keep_alive).await;
+    let next = match (sent, close) {
+        (false, _) => Next::Close,
+        (true, true) => Next::Linger,
+        (true, false) => Next::KeepAlive,
+    };
+    Done::new(problem.status(), next, whole.unwrap_or(0))
+}
+
+/// Whether the connection stays after an answer of ours, and how much of the buffer is done.
+fn stays(x: &Exchange<'_>) -> (bool, usize) {
+    match body_in(x.request, x.bytes) {
+        Some(taken) => (x.request.persistent && !x.conn.w.is_draining(), taken),
+        None => (false, 0),
+    }
+}
+
+async fn answer(
+    x: &Exchange<'_>,
+    status: u16,
+    content_type: &str,
+    body: &[u8],
+    more: impl FnOnce(&mut Vec<u8>),
+) -> Done {
+    let (stays, taken) = stays(x);
+    let date = x.conn.w.date(rt::cached_now());
+    let head = ReplyHead {
+        status,
+        content_type,
+        date: &date,
+        close: !stays,
+        keep_alive: stays && x.request.is_http10(),
+        head_only: x.request.head.method == Method::Head,
+    };
+    let mut out = x.conn.w.scratch();
+    reply::write(&mut out, &head, body, |out| {
+        more(out);
+        if let Some(edits) = x.route.headers.as_deref().map(|h| &h.response) {
+            crate::h1::client::write_edits(out, edits, &x.facts());
+        }
+    });
+    let next = match (deliver(x.conn, &out).await, stays) {
+        (false, _) => Next::Close,
+        (true, true) => Next::KeepAlive,
+        // Unread bytes of a body would turn a plain close into a reset.
+        (true, false) => Next::Linger,
+    };
+    Done::new(status, next, taken)
+}
+
+pub async fn respond(x: &Exchange<'_>, respond: &Respond) -> Done {
+    let place = match &*respond.content_type {
+        t if t.starts_with("text/html") => Place::Html,
+        t if t.contains("json") => Place::Json,
+        _ => Place::Text,
+    };
+    let mut body = x.conn.w.scratch();
+    respond.body.render(&x.facts(), place, &mut body);
+    answer(x, respond.status, &respond.content_type, &body, |out| {
+        for (name, value) in &respond.headers {
+            out.extend_from_slice(name.as_bytes());
+            out.extend_from_slice(b": ");
+            value.render(&x.facts(), Place::FieldValue, out);
+            out.extend_from_slice(b"\r\n");
+        }
+    })
+    .await
+}
+
+pub async fn redirect(x: &Exchange<'_>, redirect: &Redirect) -> Done {
+    answer(x, redirect.status, "", &[], |out| {
+        out.extend_from_slice(b"Location: ");
+        redirect.to.render(&x.facts(), Place::Uri, out);
+        out.extend_from_slice(b"\r\n");
+    })
+    .await
+}
+
+/// The path with its last slash taken away or added.
+pub fn toggle_slash(path: &[u8], out: &mut Vec<u8>) {
+    out.extend_from_slice(path.strip_suffix(b"/").unwrap_or(path));
+    if !path.ends_with(b"/") {
+        out.push(b'/');
+    }
+}
+
+/// 308 to the same path with or without its last slash.
+pub async fn slash_redirect(conn: &Conn, bytes: &[u8], request: &Request) -> Done {
+    let mut location = conn.w.scratch();
+    toggle_slash(request.path(bytes), &mut location);
+    if let Some(query) = request.query(bytes) {
+        location.push(b'?');
+        location.extend_from_slice(query);
+    }
+    plain(conn, bytes, request, 308, |out| {
+        parser::encode::field(out, b"Location", &location);
+    })
+    .await
+}
+
+/// Answers an OPTIONS request that is meant for the gateway itself.
+pub async fn options(conn: &Conn, bytes: &[u8], request: &Request) -> Done {
+    debug_assert!(request.target.form == Form::Asterisk || request.head.method == Method::Options);
+    plain(conn, bytes, request, 204, |out| {
+        parser::encode::field(out, b"Allow", KNOWN_METHODS.as_bytes());
+    })
+    .await
+}
+
+async fn plain(
+    conn: &Conn,
+    bytes: &[u8],
+    request: &Request,
+    status: u16,
+    more: impl FnOnce(&mut Vec<u8>),
+) -> Done {
+    let taken = body_in(request, bytes);
+    let stays = taken.is_some() && request.persistent && !conn.w.is_draining();
+    let date = conn.w.date(rt::cached_now());
+    let head = ReplyHead {
+        status,
+        content_type: "",
+        date: &date,
+        close: !stays,
+        keep_alive: stays && request.is_http10(),
+        head_only: request.head.method == Method::Head,
+    };
+    let mut out = conn.w.scratch();
+    reply::write(&mut out, &head, &[], more);
+    let next = match (deliver(conn, &out).await, stays) {
+        (false, _) => Next::Close,
+        (true, true) => Next::KeepAlive,
+        (true, false) => Next::Linger,
+    };
+    Done::new(status, next, taken.unwrap_or(0))
+}

@@ -1,0 +1,195 @@
+//! Both directions of an exchange at once, while the request's body is still coming.
+
+use std::cell::Cell;
+use std::io;
+use std::pin::pin;
+use std::task::Poll;
+use std::time::Duration;
+
+use crate::h1::relay::Body;
+use crate::rt::{self, Buf, Stop, Stream, Watch};
+use crate::time::Mono;
+use crate::worker::answer::{Answered, Failed, answer};
+use crate::worker::exchange::Exchange;
+use crate::worker::outcome::Failure;
+use crate::worker::send::{Pace, send};
+
+/// After the origin stopped taking the request, how long its answer is still waited for.
+const REFUSAL_MAX: Duration = Duration::from_secs(2);
+/// Parts relayed in a row before other connections get their turn.
+pub const PARTS_IN_A_ROW: u32 = 16;
+
+/// What the two directions know of each other.
+#[derive(Debug)]
+pub struct Gate {
+    /// The whole request is on its way.
+    pub request_done: Cell<bool>,
+    /// The final answer's head has arrived.
+    pub head_seen: Cell<bool>,
+    /// When that head is due; the clock stands still while the request is being sent.
+    pub due: Cell<Mono>,
+}
+
+/// The part of a request that the first write did not take.
+#[derive(Debug)]
+pub struct Unsent<'a> {
+    pub head: &'a [u8],
+    pub body: &'a [u8],
+    pub tail: &'a [u8],
+    /// Bytes of the body that need more behind them to be understood.
+    pub untaken: &'a [u8],
+}
+
+enum Pumped {
+    /// All sent. What was read beyond the body's end begins the next request.
+    Done(Option<Buf>),
+    Client(Failure),
+    /// The origin takes no more.
+    Upstream,
+}
+
+/// What a relayed exchange came to: the answer, and whether the request was sent whole.
+pub struct Relayed {
+    pub answered: Result<Answered, Failed>,
+    pub leftover: Option<Buf>,
+}
+
+/// Sends the rest of the request while the answer is awaited and relayed.
+pub async fn both(
+    x: &Exchange<'_>,
+    up: &Stream,
+    unsent: Unsent<'_>,
+    body: &mut Body,
+    gate: &Gate,
+) -> Relayed {
+    let up_watch = x.conn.w.timers.watch();
+    up_watch.upstream();
+    x.conn.watch.busy(x.conn.stream.handle(), x.request.half_close_ok());
+    let began = rt::cached_now();
+    let mut pump = pin!(pump(x, up, unsent, body));
+    let mut answer = pin!(answer(x, up, &up_watch, gate));
+    let mut pumping = true;
+    let mut leftover = None;
+    let answered = std::future::poll_fn(|cx| {
+        if pumping && let Poll::Ready(pumped) = pump.as_mut().poll(cx) {
+            pumping = false;
+            match pumped {
+                Pumped::Done(rest) => {
+                    leftover = rest;
+                    gate.request_done.set(true);
+                    request_is_out(x, gate, &up_watch, began);
+                }
+                Pumped::Client(failure) => {
+                    let head_sent = gate.head_seen.get();
+                    return Poll::Ready(Err(Failed { failure, head_sent, client_has_bytes: true }));
+                }
+                Pumped::Upstream if !gate.head_seen.get() => {
+                    // It may have answered before it closed (RFC 9112 §9.5).
+                    gate.due.set(gate.due.get().min(rt::now().after(REFUSAL_MAX)));
+                    up_watch.arm(gate.due.get());
+                }
+                Pumped::Upstream => {}
+            }
+        }
+        answer.as_mut().poll(cx)
+    })
+    .await;
+    x.conn.watch.unwatched();
+    Relayed { answered, leftover }
+}
+
+/// From now on the answer's clock runs, and the client is looked at.
+fn request_is_out(x: &Exchange<'_>, gate: &Gate, up_watch: &Watch, began: Mono) {
+    let now = rt::cached_now();
+    if gate.due.get() != Mono::NEVER {
+        gate.due.set(gate.due.get().after(now.since(began)));
+    }
+    if !gate.head_seen.get() {
+        up_watch.arm(gate.due.get().min(x.deadline));
+    }
+    x.conn.watch.unwatched();
+    up_watch.busy(x.conn.stream.handle(), x.request.half_close_ok());
+}
+
+async fn pump(x: &Exchange<'_>, up: &Stream, unsent: Unsent<'_>, body: &mut Body) -> Pumped {
+    let watch = &x.conn.watch;
+    let mut sending = Pace::plain(x.route.body_timeout, x.deadline);
+    let mut reading = Pace::of_body(x);
+    let Unsent { head, body: raw, tail, untaken } = unsent;
+    if let Err(stop) = send(up, head, raw, tail, watch, &mut sending).await {
+        return of_upstream(x, stop);
+    }
+    let mut buf: Option<Buf> = None;
+    if !untaken.is_empty() {
+        buf.insert(x.conn.w.bufs.lease()).extend(untaken);
+    }
+    let mut in_a_row = 0;
+    while !body.is_done() {
+        if let Err(stop) = read_part(x, &mut buf, &mut reading, &mut in_a_row).await {
+            let expired =
+                if x.is_past_deadline(rt::now()) { Failure::Deadline } else { Failure::ClientSlow };
+            return Pumped::Client(Failure::of_client(stop, expired));
+        }
+        let part = buf.as_mut().expect("something was read");
+        let mut aux = x.conn.w.scratch();
+        let step = body.step(part.filled(), &mut aux, &mut x.conn.w.trailers.borrow_mut());
+        let Ok(step) = step else { return Pumped::Client(Failure::ClientBody) };
+        if x.route.body_limit.is_some_and(|max| body.data() > max) {
+            return Pumped::Client(Failure::BodyTooLarge);
+        }
+        let raw = &part.filled()[..step.raw];
+        if let Err(stop) = send(up, raw, &[], &aux, watch, &mut sending).await {
+            return of_upstream(x, stop);
+        }
+        part.consume(step.taken);
+        if part.is_empty() {
+            buf = None;
+        }
+    }
+    Pumped::Done(buf)
+}
+
+fn of_upstream(x: &Exchange<'_>, stop: Stop) -> Pumped {
+    match stop {
+        Stop::Broken(_) => Pumped::Upstream,
+        Stop::Gone | Stop::Drain => Pumped::Client(Failure::ClientGone),
+        Stop::Expired if x.is_past_deadline(rt::now()) => Pumped::Client(Failure::Deadline),
+        Stop::Expired => Pumped::Client(Failure::BodyTimeout),
+    }
+}
+
+/// Reads the next part of the client's body; its end here is the client's going away.
+async fn read_part(
+    x: &Exchange<'_>,
+    slot: &mut Option<Buf>,
+    pace: &mut Pace,
+    in_a_row: &mut u32,
+) -> Result<(), Stop> {
+    let (stream, watch) = (&x.conn.stream, &x.conn.watch);
+    let mut try_now = *in_a_row < PARTS_IN_A_ROW;
+    loop {
+        if try_now {
+            let buf = slot.get_or_insert_with(|| x.conn.w.bufs.lease());
+            if !buf.has_room() && !buf.make_room() {
+                return Err(Stop::Broken(io::ErrorKind::InvalidData));
+            }
+            match stream.try_read(buf.room()) {
+                Ok(0) => return Err(Stop::Gone),
+                Ok(n) => {
+                    buf.commit(n);
+                    pace.moved(n);
+                    *in_a_row += 1;
+                    return Ok(());
+                }
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
+                Err(e) => return Err(e.into()),
+            }
+            if buf.is_empty() {
+                *slot = None; // nothing is held while nothing is there
+            }
+        }
+        *in_a_row = 0;
+        pace.wait(watch, || stream.readable(watch)).await?;
+        try_now = true;
+    }
+}

@@ -1,0 +1,104 @@
+//! After an Upgrade: bytes both ways until both ends have closed or both are silent too long.
+
+use std::pin::pin;
+use std::task::Poll;
+use std::time::Duration;
+
+use crate::rt::{self, Buf, Shut, Stop, Stream, Watch};
+use crate::time::Mono;
+use crate::worker::conn::Conn;
+use crate::worker::dial::Lease;
+use crate::worker::outcome::Next;
+use crate::worker::relay::PARTS_IN_A_ROW;
+
+/// What a switched connection is made of.
+#[derive(Debug)]
+pub struct Tunnel {
+    pub lease: Lease,
+    /// What the origin sent behind its 101.
+    pub sent: Option<Buf>,
+    pub timeout: Option<Duration>,
+}
+
+/// Pumps both ways. `buf` holds what the client sent behind its request.
+pub async fn tunnel(conn: &Conn, buf: &mut Buf, tunnel: Tunnel) -> Next {
+    let Tunnel { lease, sent, timeout } = tunnel;
+    conn.w.tunnels.set(conn.w.tunnels.get() + 1);
+    conn.watch.tunnel();
+    let early = (!buf.is_empty()).then(|| std::mem::replace(buf, conn.w.bufs.lease()));
+    let both = Both { conn, timeout };
+    let mut up = pin!(both.pump(&conn.stream, lease.stream(), early));
+    let mut down = pin!(both.pump(lease.stream(), &conn.stream, sent));
+    let (mut up_done, mut down_done) = (false, false);
+    std::future::poll_fn(|cx| {
+        let over = advance(&mut up_done, up.as_mut(), cx)
+            || advance(&mut down_done, down.as_mut(), cx)
+            || (up_done && down_done);
+        if over { Poll::Ready(()) } else { Poll::Pending }
+    })
+    .await;
+    conn.w.tunnels.set(conn.w.tunnels.get() - 1);
+    Next::Close
+}
+
+/// Polls one direction unless it is done. True when it broke.
+fn advance<F: Future<Output = Result<(), Stop>>>(
+    done: &mut bool,
+    future: std::pin::Pin<&mut F>,
+    cx: &mut std::task::Context<'_>,
+) -> bool {
+    if *done {
+        return false;
+    }
+    match future.poll(cx) {
+        Poll::Ready(Ok(())) => *done = true,
+        Poll::Ready(Err(_)) => return true,
+        Poll::Pending => {}
+    }
+    false
+}
+
+struct Both<'a> {
+    conn: &'a Conn,
+    timeout: Option<Duration>,
+}
+
+impl Both<'_> {
+    fn watch(&self) -> &Watch {
+        // A byte in either direction proves life: one deadline serves both.
+        let deadline = self.timeout.map_or(Mono::NEVER, |t| rt::now().after(t));
+        self.conn.watch.arm(deadline);
+        &self.conn.watch
+    }
+
+    async fn pump(&self, from: &Stream, to: &Stream, early: Option<Buf>) -> Result<(), Stop> {
+        let mut slot = early;
+        let mut in_a_row = 0;
+        loop {
+            if let Some(bytes) = slot.take().filter(|b| !b.is_empty()) {
+                to.write_all(bytes.filled(), self.watch(), |_| _ = self.watch()).await?;
+            }
+            in_a_row += 1;
+            if in_a_row >= PARTS_IN_A_ROW {
+                in_a_row = 0;
+                from.readable(self.watch()).await?;
+            }
+            let mut buf = self.conn.w.bufs.lease();
+            let n = match from.try_read(buf.room()) {
+                Err(e) if e.kind() == std::io::ErrorKind::WouldBlock => {
+                    drop(buf);
+                    from.readable(&self.conn.watch).await?;
+                    in_a_row = 0;
+                    continue;
+                }
+                read => read?,
+            };
+            if n == 0 {
+                to.shut(Shut::Write);
+                return Ok(());
+            }
+            buf.commit(n);
+            slot = Some(buf);
+        }
+    }
+}

@@ -1,0 +1,175 @@
+//! A raw client: it sends bytes and reads messages, and knows nothing else.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::{Shutdown, TcpStream};
+
+use crate::PATIENCE;
+
+pub struct Client {
+    pub stream: TcpStream,
+    buf: Vec<u8>,
+}
+
+/// A whole answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answer {
+    pub status: u16,
+    /// The head as it came.
+    pub head: String,
+    pub body: Vec<u8>,
+}
+
+impl Answer {
+    /// The value of a field, by any case of its name.
+    pub fn field(&self, name: &str) -> Option<&str> {
+        self.head.lines().skip(1).find_map(|line| {
+            let (n, v) = line.split_once(':')?;
+            n.eq_ignore_ascii_case(name).then(|| v.trim())
+        })
+    }
+
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
+    }
+}
+
+/// How a connection ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// Cleanly.
+    Closed,
+    Reset,
+}
+
+impl Client {
+    pub fn connect(address: &str) -> Client {
+        let stream = TcpStream::connect(address).expect("the gateway listens");
+        stream.set_read_timeout(Some(PATIENCE)).expect("a timeout above zero");
+        stream.set_write_timeout(Some(PATIENCE)).expect("a timeout above zero");
+        stream.set_nodelay(true).expect("a TCP stream");
+        Client { stream, buf: Vec::new() }
+    }
+
+    pub fn send(&mut self, bytes: impl AsRef<[u8]>) -> &mut Client {
+        self.stream.write_all(bytes.as_ref()).expect("the gateway reads");
+        self
+    }
+
+    /// Sends what can be sent; the gateway may close meanwhile.
+    pub fn try_send(&mut self, bytes: impl AsRef<[u8]>) -> bool {
+        self.stream.write_all(bytes.as_ref()).is_ok()
+    }
+
+    pub fn half_close(&mut self) -> &mut Client {
+        self.stream.shutdown(Shutdown::Write).expect("connected");
+        self
+    }
+
+    fn more(&mut self) -> Result<usize, End> {
+        let mut part = [0; 65536];
+        match self.stream.read(&mut part) {
+            Ok(0) => Err(End::Closed),
+            Ok(n) => {
+                self.buf.extend_from_slice(&part[..n]);
+                Ok(n)
+            }
+            Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
+                let got = String::from_utf8_lossy(&self.buf).into_owned();
+                panic!("nothing came within {PATIENCE:?}, after: {got:?}");
+            }
+            Err(_) => Err(End::Reset),
+        }
+    }
+
+    /// Reads until `n` bytes are there and takes them.
+    pub fn exactly(&mut self, n: usize) -> Result<Vec<u8>, End> {
+        while self.buf.len() < n {
+            self.more()?;
+        }
+        Ok(self.buf.drain(..n).collect())
+    }
+
+    /// Reads up to and with `mark`.
+    pub fn through(&mut self, mark: &[u8]) -> Result<Vec<u8>, End> {
+        let mut from = 0;
+        loop {
+            if let Some(at) = self.buf[from..].windows(mark.len()).position(|w| w == mark) {
+                return self.exactly(from + at + mark.len());
+            }
+            from = self.buf.len().saturating_sub(mark.len());
+            self.more()?;
+        }
+    }
+
+    pub fn head(&mut self) -> Result<Answer, End> {
+        let head = self.through(b"\r\n\r\n")?;
+        let head = String::from_utf8_lossy(&head).into_owned();
+        let status = head.get(9..12).and_then(|s| s.parse().ok());
+        let status = status.unwrap_or_else(|| panic!("not a status line: {head:?}"));
+        Ok(Answer { status, head, body: Vec::new() })
+    }
+
+    /// Reads the answer to a request that is not HEAD.
+    pub fn answer(&mut self) -> Result<Answer, End> {
+        let mut answer = self.head()?;
+        if answer.status < 200 || answer.status == 204 || answer.status == 304 {
+            return Ok(answer);
+        }
+        if let Some(length) = answer.field("content-length") {
+            let length = length.parse().expect("a length is a number");
+            answer.body = self.exactly(length)?;
+        } else if answer.field("transfer-encoding") == Some("chunked") {
+            answer.body = self.chunks()?;
+        } else {
+            answer.body = self.rest().0;
+        }
+        Ok(answer)
+    }
+
+    fn chunks(&mut self) -> Result<Vec<u8>, End> {
+        let mut body = Vec::new();
+        loop {
+            let line = self.through(b"\r\n")?;
+            let line = String::from_utf8_lossy(&line[..line.len() - 2]).into_owned();
+            let size = line.split(';').next().and_then(|s| usize::from_str_radix(s, 16).ok());
+            let size = size.unwrap_or_else(|| panic!("not a chunk size: {line:?}"));
+            if size == 0 {
+                while self.through(b"\r\n")? != b"\r\n" {}
+                return Ok(body);
+            }
+            body.extend(self.exactly(size)?);
+            assert_eq!(self.exactly(2)?, b"\r\n", "a chunk ends with its line");
+        }
+    }
+
+    /// Everything up to the end, and how it ended.
+    pub fn rest(&mut self) -> (Vec<u8>, End) {
+        let end = loop {
+            if let Err(end) = self.more() {
+                break end;
+            }
+        };
+        (std::mem::take(&mut self.buf), end)
+    }
+
+    /// One request, one answer.
+    pub fn ask(&mut self, request: impl AsRef<[u8]>) -> Answer {
+        self.send(request).answer().expect("an answer comes")
+    }
+
+    /// Asserts that the gateway ends the connection and sends nothing more.
+    pub fn ends(&mut self) -> End {
+        let (rest, end) = self.rest();
+        assert!(rest.is_empty(), "more came: {:?}", String::from_utf8_lossy(&rest));
+        end
+    }
+}
+
+/// Opens a connection, asks once.
+pub fn ask(address: &str, request: impl AsRef<[u8]>) -> Answer {
+    Client::connect(address).ask(request)
+}
+
+pub fn get(address: &str, path: &str) -> Answer {
+    ask(address, format!("GET {path} HTTP/1.1\r\nHost: test.example\r\n\r\n"))
+}

@@ -1,0 +1,167 @@
+//! The real binary, run on a configuration of the test.
+
+use std::io::{BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
+
+use crate::{PATIENCE, eventually, free_port};
+
+/// Both drivers every promise is tested on.
+pub const DRIVERS: [&str; 2] = ["uring", "epoll"];
+
+/// Where cargo put the binary: beside the test's own.
+pub fn binary() -> PathBuf {
+    let me = std::env::current_exe().expect("a test has a path");
+    let profile = me.parent().and_then(Path::parent).expect("target/PROFILE/deps/test");
+    let path = profile.join("busbar");
+    assert!(path.exists(), "{} is missing: run `cargo build` first (tests/run does)", path.display());
+    path
+}
+
+/// A running gateway. Killed when dropped.
+pub struct Gateway {
+    child: Child,
+    pub port: u16,
+    log: Arc<Mutex<String>>,
+    pub dir: tempfile::TempDir,
+}
+
+/// A configuration with `PORT` for the listener's port.
+pub struct Config<'a> {
+    pub text: &'a str,
+    pub driver: &'a str,
+    pub workers: u32,
+}
+
+impl Gateway {
+    /// Runs `text` (with `PORT` replaced) on a driver with one worker, and waits until it listens.
+    pub fn start(driver: &str, text: &str) -> Gateway {
+        Gateway::with(&Config { text, driver, workers: 1 })
+    }
+
+    pub fn with(config: &Config<'_>) -> Gateway {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let port = free_port();
+        let text = config.text.replace("PORT", &port.to_string());
+        let text = match text.contains("[server]") {
+            true => text.replace(
+                "[server]",
+                &format!("[server]\ndriver = \"{}\"\nworkers = {}", config.driver, config.workers),
+            ),
+            false => format!(
+                "[server]\ndriver = \"{}\"\nworkers = {}\n{text}",
+                config.driver, config.workers
+            ),
+        };
+        let text = match text.contains("[listener.") {
+            true => text,
+            false => format!("{text}\n[listener.web]\naddress = \"127.0.0.1:{port}\"\n"),
+        };
+        let file = dir.path().join("busbar.toml");
+        std::fs::write(&file, &text).expect("the directory is ours");
+        let mut command = Command::new(binary());
+        command.arg("run").arg(&file);
+        let gateway = Gateway::spawn(command, port, dir);
+        gateway.wait_for("listening on");
+        gateway
+    }
+
+    /// Runs any command line of the binary, with its standard error collected.
+    pub fn spawn(mut command: Command, port: u16, dir: tempfile::TempDir) -> Gateway {
+        let mut child = command
+            .env_remove("BUSBAR_CONFIG")
+            .current_dir(dir.path())
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the binary runs");
+        let stderr = child.stderr.take().expect("piped");
+        let log = Arc::new(Mutex::new(String::new()));
+        let lines = log.clone();
+        std::thread::spawn(move || {
+            for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+                let mut log = lines.lock().expect("no panic while locked");
+                log.push_str(&line);
+                log.push('\n');
+            }
+        });
+        Gateway { child, port, log, dir }
+    }
+
+    pub fn address(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+
+    pub fn log(&self) -> String {
+        self.log.lock().expect("no panic while locked").clone()
+    }
+
+    /// Waits until the log holds `text`.
+    pub fn wait_for(&self, text: &str) {
+        let end = Instant::now() + PATIENCE;
+        loop {
+            let log = self.log();
+            if log.contains(text) {
+                return;
+            }
+            assert!(Instant::now() < end, "`{text}` is not in the log:\n{log}");
+            crate::pause();
+        }
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub fn signal(&self, signal: i32) {
+        // SAFETY: a signal to our own child, which has not been waited for.
+        unsafe { libc::kill(self.child.id() as i32, signal) };
+    }
+
+    /// Waits for the end and returns the exit code and the log.
+    pub fn wait(mut self) -> (Option<i32>, String) {
+        let mut status: Option<ExitStatus> = None;
+        eventually("the gateway ends", || {
+            status = self.child.try_wait().expect("our child");
+            status.is_some()
+        });
+        crate::pause(); // the log's reader has the last lines
+        (status.and_then(|s| s.code()), self.log())
+    }
+
+    /// SIGTERM, and how it ended. No panic may have been counted.
+    pub fn stop(self) -> (Option<i32>, String) {
+        self.signal(libc::SIGTERM);
+        let (code, log) = self.wait();
+        assert!(log.contains(", 0 panics"), "panics were counted:\n{log}");
+        (code, log)
+    }
+
+    /// A field of /proc/PID/status in KiB, `VmRSS` say.
+    pub fn memory_kib(&self, field: &str) -> u64 {
+        let mut text = String::new();
+        let mut file = std::fs::File::open(format!("/proc/{}/status", self.pid())).expect("alive");
+        file.read_to_string(&mut text).expect("readable");
+        let line = text.lines().find_map(|l| l.strip_prefix(field)?.strip_prefix(':'));
+        let number = line.and_then(|l| l.split_whitespace().next()).expect("a known field");
+        number.parse().expect("a number")
+    }
+
+    /// Open descriptors.
+    pub fn descriptors(&self) -> usize {
+        std::fs::read_dir(format!("/proc/{}/fd", self.pid())).expect("alive").count()
+    }
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if std::thread::panicking() {
+            eprintln!("the gateway said:\n{}", self.log());
+        }
+    }
+}
