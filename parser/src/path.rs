@@ -1,0 +1,227 @@
+//! One canonical form of a path, in which it is routed and authorised.
+//!
+//! Escapes of unreserved characters are decoded, hex digits of the others are upper-case, bytes
+//! from 0x80 on count as their escapes, dot segments (escaped ones too) are resolved, and then
+//! `//` is merged. What is *sent* is the path as it came, unless it held dot segments or `//`:
+//! then it is the canonical form, so that gateway and service can't disagree about it.
+
+use crate::bytes::{self, CLASS, PLAIN_PATH, SLASH, SLASH_OR_DOT, UNRESERVED};
+use crate::error::{ErrorKind, ParseError};
+
+/// Where the canonical form is, and what is sent.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Canonical {
+    /// The path as received is canonical. The output holds nothing of use.
+    AsIs,
+    /// The output holds the canonical form; the path as received is sent.
+    Decoded,
+    /// The output holds the canonical form, and that is sent.
+    Rewritten,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct PathFacts {
+    pub canonical: Canonical,
+    /// `%2F` or `%5C` occurred (only with `encoded_slash_keep`, else it is refused).
+    pub had_encoded_slash: bool,
+    pub had_double_slash: bool,
+}
+
+/// What a route may relax.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct PathOptions {
+    /// `%2F` and `%5C` stay, encoded. Dot segments are then judged with them as separators too.
+    pub encoded_slash_keep: bool,
+    /// `//` stays.
+    pub slashes_keep: bool,
+}
+
+/// The canonical form of `raw`, a path without its query. `out` is overwritten, never read; its
+/// storage is reused. An empty path means `/`, and `*` (of `OPTIONS *`) is canonical.
+///
+/// Fast path: one pass without branches over a path that has nothing to decode or to judge.
+#[inline]
+pub fn canonical(
+    raw: &[u8],
+    options: PathOptions,
+    out: &mut Vec<u8>,
+) -> Result<PathFacts, ParseError> {
+    if is_plain(raw) {
+        return Ok(PathFacts {
+            canonical: Canonical::AsIs,
+            had_encoded_slash: false,
+            had_double_slash: false,
+        });
+    }
+    full(raw, options, out)
+}
+
+/// Begins with `/`, holds plain bytes only, and no `/` is followed by `/` or `.`.
+#[inline]
+fn is_plain(raw: &[u8]) -> bool {
+    if raw.first() != Some(&b'/') {
+        return false;
+    }
+    let mut all = PLAIN_PATH;
+    let mut pairs = 0;
+    let mut before = 0;
+    for &b in raw {
+        let class = CLASS[b as usize];
+        all &= class;
+        // SLASH is one bit below SLASH_OR_DOT.
+        pairs |= (before << 1) & class;
+        before = class & SLASH;
+    }
+    all != 0 && pairs & SLASH_OR_DOT == 0
+}
+
+fn full(raw: &[u8], options: PathOptions, out: &mut Vec<u8>) -> Result<PathFacts, ParseError> {
+    out.clear();
+    let mut facts =
+        PathFacts { canonical: Canonical::AsIs, had_encoded_slash: false, had_double_slash: false };
+    match raw {
+        b"" => {
+            out.push(b'/');
+            return Ok(PathFacts { canonical: Canonical::Rewritten, ..facts });
+        }
+        b"*" => return Ok(facts),
+        [b'/', ..] => {}
+        _ => return Err(ParseError::new(ErrorKind::BadTarget, 0)),
+    }
+    let mut had_dots = false;
+    let mut start = 1;
+    loop {
+        let len = memchr::memchr(b'/', &raw[start..]);
+        let end = len.map_or(raw.len(), |len| start + len);
+        let is_last = len.is_none();
+        out.push(b'/');
+        let segment_at = out.len();
+        facts.had_encoded_slash |=
+            decode(&raw[start..end], options, out).map_err(|error| error.moved(start))?;
+        facts.had_double_slash |= !is_last && start == end;
+        let refuse = |kind| Err(ParseError::new(kind, start));
+        match judge(&out[segment_at..]) {
+            Dots::None => {}
+            Dots::Parameter => return refuse(ErrorKind::DotParameter),
+            Dots::BesideSlash => return refuse(ErrorKind::EncodedDots),
+            dots => {
+                had_dots = true;
+                out.truncate(segment_at - 1);
+                if dots == Dots::Two && !pop_segment(out) {
+                    return refuse(ErrorKind::AboveRoot);
+                }
+                if is_last {
+                    out.push(b'/');
+                }
+            }
+        }
+        if is_last {
+            break;
+        }
+        start = end + 1;
+    }
+    if facts.had_double_slash && !options.slashes_keep {
+        out.dedup_by(|b, a| *a == b'/' && *b == b'/');
+    }
+    facts.canonical = if had_dots || (facts.had_double_slash && !options.slashes_keep) {
+        Canonical::Rewritten
+    } else if out == raw {
+        Canonical::AsIs
+    } else {
+        Canonical::Decoded
+    };
+    Ok(facts)
+}
+
+fn pop_segment(out: &mut Vec<u8>) -> bool {
+    match memchr::memrchr(b'/', out) {
+        Some(at) => {
+            out.truncate(at);
+            true
+        }
+        None => false,
+    }
+}
+
+/// Appends one segment in canonical form. `true`: it held an encoded slash or backslash.
+fn decode(raw: &[u8], options: PathOptions, out: &mut Vec<u8>) -> Result<bool, ParseError> {
+    const HEX: &[u8; 16] = b"0123456789ABCDEF";
+    let mut had_slash = false;
+    let mut at = 0;
+    while let Some(&b) = raw.get(at) {
+        let refuse = |kind| Err(ParseError::new(kind, at));
+        if bytes::is(b, PLAIN_PATH) {
+            out.push(b);
+            at += 1;
+            continue;
+        }
+        let value = match b {
+            b'%' => {
+                let digit = |i| raw.get(i).copied().and_then(bytes::hex_value);
+                let (Some(high), Some(low)) = (digit(at + 1), digit(at + 2)) else {
+                    return refuse(ErrorKind::BadPercent);
+                };
+                high << 4 | low
+            }
+            b'\\' => return refuse(ErrorKind::Backslash),
+            0x80.. => b,
+            _ => return refuse(ErrorKind::PathByte),
+        };
+        match value {
+            0 => return refuse(ErrorKind::EncodedNul),
+            b'/' | b'\\' if !options.encoded_slash_keep => {
+                return refuse(ErrorKind::EncodedSlash);
+            }
+            b'/' | b'\\' => had_slash = true,
+            _ => {}
+        }
+        if b == b'%' && bytes::is(value, UNRESERVED) {
+            out.push(value);
+        } else {
+            out.extend([b'%', HEX[value as usize >> 4], HEX[value as usize & 15]]);
+        }
+        at += if b == b'%' { 3 } else { 1 };
+    }
+    Ok(had_slash)
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Dots {
+    None,
+    One,
+    Two,
+    /// `..;x`: some servers cut a segment at its parameters.
+    Parameter,
+    /// `a%2F..`: a dot segment for servers that decode the slash.
+    BesideSlash,
+}
+
+/// What a canonical segment is to whoever looks for dots in it.
+fn judge(segment: &[u8]) -> Dots {
+    match segment {
+        b"." => return Dots::One,
+        b".." => return Dots::Two,
+        _ if !segment.contains(&b'.') => return Dots::None,
+        _ => {}
+    }
+    let mut rest = segment;
+    let mut had_slash = false;
+    loop {
+        let cut = rest.windows(3).position(|w| w == b"%2F" || w == b"%5C");
+        let part = &rest[..cut.unwrap_or(rest.len())];
+        had_slash |= cut.is_some();
+        if matches!(without_parameters(part), b"." | b"..") {
+            return if had_slash { Dots::BesideSlash } else { Dots::Parameter };
+        }
+        match cut {
+            Some(cut) => rest = &rest[cut + 3..],
+            None => return Dots::None,
+        }
+    }
+}
+
+/// Up to the first `;` or `%3B`.
+fn without_parameters(part: &[u8]) -> &[u8] {
+    let end = (0..part.len()).find(|&i| part[i] == b';' || part[i..].starts_with(b"%3B"));
+    &part[..end.unwrap_or(part.len())]
+}
