@@ -9,6 +9,9 @@ macro_rules! known_fields {
         #[repr(u8)]
         pub enum FieldId { #[default] Other, $($id,)* }
 
+        // `Fields` has one bit for each, bit 0 being `Other`'s.
+        const _: () = assert!(FieldId::KNOWN.len() <= 63);
+
         impl FieldId {
             /// `(id, lower-case name)` of every known field.
             pub const KNOWN: &'static [(FieldId, &'static str)] = &[$((FieldId::$id, $name),)*];
@@ -54,6 +57,53 @@ known_fields! {
     SecWebSocketKey = "sec-websocket-key",
 }
 
+impl FieldId {
+    /// The id of a name in any case. Length and first letter leave at most one candidate each.
+    #[inline]
+    pub fn of(name: &[u8]) -> FieldId {
+        let Some(first) = name.first() else { return FieldId::Other };
+        let (id, known): (FieldId, &[u8]) = match (name.len(), first | 0x20) {
+            (2, b't') => (FieldId::Te, b"te"),
+            (3, b'v') => (FieldId::Via, b"via"),
+            (4, b'h') => (FieldId::Host, b"host"),
+            (4, b'd') => (FieldId::Date, b"date"),
+            (5, b'r') => (FieldId::Range, b"range"),
+            (6, b'a') => (FieldId::Accept, b"accept"),
+            (6, b'c') => (FieldId::Cookie, b"cookie"),
+            (6, b's') => (FieldId::Server, b"server"),
+            (6, b'e') => (FieldId::Expect, b"expect"),
+            (6, b'o') => (FieldId::Origin, b"origin"),
+            (7, b't') => (FieldId::Trailer, b"trailer"),
+            (7, b'u') => (FieldId::Upgrade, b"upgrade"),
+            (9, b'f') => (FieldId::Forwarded, b"forwarded"),
+            (9, b'x') => (FieldId::XRealIp, b"x-real-ip"),
+            (10, b'c') => (FieldId::Connection, b"connection"),
+            (10, b'k') => (FieldId::KeepAlive, b"keep-alive"),
+            (10, b'u') => (FieldId::UserAgent, b"user-agent"),
+            (10, b's') => (FieldId::SetCookie, b"set-cookie"),
+            (12, b'c') => (FieldId::ContentType, b"content-type"),
+            (12, b'm') => (FieldId::MaxForwards, b"max-forwards"),
+            (12, b'x') => (FieldId::XRequestId, b"x-request-id"),
+            (13, b'a') => (FieldId::Authorization, b"authorization"),
+            (13, b'c') if name[1] | 0x20 == b'a' => (FieldId::CacheControl, b"cache-control"),
+            (13, b'c') => (FieldId::ContentRange, b"content-range"),
+            (14, b'c') => (FieldId::ContentLength, b"content-length"),
+            (14, b'h') => (FieldId::Http2Settings, b"http2-settings"),
+            (15, b'x') => (FieldId::XForwardedFor, b"x-forwarded-for"),
+            (16, b'c') => (FieldId::ContentEncoding, b"content-encoding"),
+            (16, b'p') => (FieldId::ProxyConnection, b"proxy-connection"),
+            (16, b'x') => (FieldId::XForwardedHost, b"x-forwarded-host"),
+            (17, b't') => (FieldId::TransferEncoding, b"transfer-encoding"),
+            (17, b'x') => (FieldId::XForwardedProto, b"x-forwarded-proto"),
+            (17, b's') => (FieldId::SecWebSocketKey, b"sec-websocket-key"),
+            (18, b'p') => (FieldId::ProxyAuthenticate, b"proxy-authenticate"),
+            (19, b'p') => (FieldId::ProxyAuthorization, b"proxy-authorization"),
+            _ => return FieldId::Other,
+        };
+        if name.eq_ignore_ascii_case(known) { id } else { FieldId::Other }
+    }
+}
+
 /// One field line. `value` has no surrounding white space.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Field {
@@ -86,6 +136,15 @@ impl Fields {
     pub fn push(&mut self, field: Field) {
         self.list.push(field);
         self.present |= (1 << field.id as u8) & !1;
+    }
+
+    /// Replaces all fields. One check of the room for all of them.
+    #[inline]
+    pub(crate) fn fill(&mut self, fields: impl ExactSizeIterator<Item = Field>) {
+        let mut present = 0;
+        self.list.clear();
+        self.list.extend(fields.inspect(|field| present |= 1u64 << field.id as u8));
+        self.present = present & !1;
     }
 
     #[inline]
@@ -128,5 +187,40 @@ impl Fields {
     #[inline]
     pub fn named<'a>(&'a self, buf: &'a [u8], name: &'a [u8]) -> impl Iterator<Item = &'a Field> {
         self.list.iter().filter(move |f| f.name.of(buf).eq_ignore_ascii_case(name))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_known_name_is_found_in_any_case_and_no_neighbour_is() {
+        for &(id, name) in FieldId::KNOWN {
+            assert_eq!(FieldId::of(name.as_bytes()), id);
+            assert_eq!(FieldId::of(name.to_uppercase().as_bytes()), id);
+            for at in 0..name.len() {
+                let mut other = name.as_bytes().to_vec();
+                other[at] = if other[at] == b'_' { b'-' } else { b'_' };
+                assert_eq!(FieldId::of(&other), FieldId::Other, "{name} at {at}");
+            }
+        }
+        assert_eq!(FieldId::of(b""), FieldId::Other);
+    }
+
+    #[test]
+    fn fields_with_one_id_come_in_order_and_others_do_not() {
+        let buf = b"host via Via x";
+        let at = |start, end| Span::new(start, end);
+        let mut fields = Fields::with_capacity(4);
+        for name in [at(0, 4), at(5, 8), at(9, 12), at(13, 14)] {
+            fields.push(Field { name, value: name, id: FieldId::of(name.of(buf)) });
+        }
+        let via: Vec<_> = fields.all(FieldId::Via).map(|f| f.name.start).collect();
+        assert_eq!(via, [5, 9]);
+        assert!(fields.get(FieldId::Te).is_none() && !fields.has(FieldId::Other));
+        assert_eq!(fields.named(buf, b"X").count(), 1);
+        fields.clear();
+        assert!(fields.is_empty() && !fields.has(FieldId::Host));
     }
 }
