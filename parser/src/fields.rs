@@ -160,12 +160,12 @@ impl Fields {
 
     /// Replaces all fields. One check of the room for all of them.
     #[inline]
-    pub(crate) fn fill(&mut self, fields: impl ExactSizeIterator<Item = Field>) {
+    pub(crate) fn fill(&mut self, fields: impl Iterator<Item = (Span, Span, FieldId)>) {
         let mut present = 0;
         self.list.clear();
-        self.list.extend(fields.map(|field| {
-            present |= 1u64 << field.id as u8;
-            field
+        self.list.extend(fields.map(|(name, value, id)| {
+            present |= 1u64 << id as u8;
+            Field { name, value, id }
         }));
         self.present = present & !1;
     }
