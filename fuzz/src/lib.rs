@@ -13,8 +13,11 @@ pub use chunks::chunked;
 pub use heads::{request_head, response_head};
 pub use paths::target_path;
 
+/// Panics when `bytes` is a counterexample.
+pub type Property = fn(&[u8]);
+
 /// `(name, property)`: the name is also the corpus folder's.
-pub const TARGETS: &[(&str, fn(&[u8]))] = &[
+pub const TARGETS: &[(&str, Property)] = &[
     ("request_head", request_head),
     ("response_head", response_head),
     ("chunked", chunked),

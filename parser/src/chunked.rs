@@ -101,6 +101,15 @@ impl ChunkedDecoder {
                     return Ok(ChunkEvent::Data(start..*at));
                 }
                 State::Trailers => return Ok(ChunkEvent::Trailers),
+                State::DataCr if buf[*at..].starts_with(b"\r\n") => {
+                    self.state = State::Start;
+                    *at += 2;
+                }
+                State::Start if let Some((size, len)) = quick_line(&buf[*at..]) => {
+                    self.remaining = size;
+                    *at += len;
+                    self.end_line();
+                }
                 _ => match self.step(buf[*at]) {
                     Ok(()) => *at += 1,
                     Err(kind) => return Err(ParseError::new(kind, *at)),
@@ -185,6 +194,21 @@ impl ChunkedDecoder {
         self.state = next;
         Ok(())
     }
+}
+
+/// Fast path: `(size, bytes)` of a whole size line without extensions, of at most 15 digits so
+/// that nothing overflows. All else goes byte by byte.
+#[inline]
+fn quick_line(bytes: &[u8]) -> Option<(u64, usize)> {
+    let mut size = 0;
+    for (i, &b) in bytes.iter().enumerate().take(16) {
+        match bytes::hex_value(b) {
+            Some(value) if i < 15 => size = size << 4 | u64::from(value),
+            None if i > 0 && bytes[i..].starts_with(b"\r\n") => return Some((size, i + 2)),
+            _ => return None,
+        }
+    }
+    None
 }
 
 /// Reads a whole trailer section, its final CRLF included, as [`HeadScan::trailers`] delimited

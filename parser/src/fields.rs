@@ -58,7 +58,7 @@ known_fields! {
 }
 
 impl FieldId {
-    /// The id of a name in any case. Length and first letter leave at most one candidate each.
+    /// The id of a token in any case. Length and first letter leave at most one candidate each.
     #[inline]
     pub fn of(name: &[u8]) -> FieldId {
         let Some(first) = name.first() else { return FieldId::Other };
@@ -100,8 +100,28 @@ impl FieldId {
             (19, b'p') => (FieldId::ProxyAuthorization, b"proxy-authorization"),
             _ => return FieldId::Other,
         };
-        if name.eq_ignore_ascii_case(known) { id } else { FieldId::Other }
+        if is_same_token(name, known) { id } else { FieldId::Other }
     }
+}
+
+/// `name` in any case is `known`, which is lower-case and as long. Letters are folded by setting
+/// one bit, words at a time; among tokens only letters of the other case meet that way.
+#[inline]
+fn is_same_token(name: &[u8], known: &[u8]) -> bool {
+    const FOLD: u64 = 0x2020_2020_2020_2020;
+    if let (Some((head, _)), Some((known_head, _))) =
+        (name.split_first_chunk::<8>(), known.split_first_chunk::<8>())
+        && let (Some((_, tail)), Some((_, known_tail))) =
+            (name.split_last_chunk::<8>(), known.split_last_chunk::<8>())
+    {
+        let is_same =
+            |a: &[u8; 8], b: &[u8; 8]| u64::from_le_bytes(*a) | FOLD == u64::from_le_bytes(*b);
+        let middle = 8..name.len().saturating_sub(8).max(8);
+        return is_same(head, known_head)
+            && is_same(tail, known_tail)
+            && name[middle.clone()].eq_ignore_ascii_case(&known[middle]);
+    }
+    name.iter().zip(known).all(|(a, b)| a | 0x20 == *b)
 }
 
 /// One field line. `value` has no surrounding white space.
@@ -140,10 +160,13 @@ impl Fields {
 
     /// Replaces all fields. One check of the room for all of them.
     #[inline]
-    pub(crate) fn fill(&mut self, fields: impl ExactSizeIterator<Item = Field>) {
+    pub(crate) fn fill(&mut self, fields: impl Iterator<Item = (Span, Span, FieldId)>) {
         let mut present = 0;
         self.list.clear();
-        self.list.extend(fields.inspect(|field| present |= 1u64 << field.id as u8));
+        self.list.extend(fields.map(|(name, value, id)| {
+            present |= 1u64 << id as u8;
+            Field { name, value, id }
+        }));
         self.present = present & !1;
     }
 

@@ -247,8 +247,7 @@ fn quick_fields(
     fields.fill(headers.iter().map(|header| {
         let name = span(buf, header.name.as_bytes());
         has_bare_lf |= head[name.start as usize - 2] != b'\r';
-        let id = FieldId::of(header.name.as_bytes());
-        Field { name, value: span(buf, header.value), id }
+        (name, span(buf, header.value), FieldId::of(header.name.as_bytes()))
     }));
     (!has_bare_lf).then_some(())
 }

@@ -225,3 +225,157 @@ fn without_parameters(part: &[u8]) -> &[u8] {
     let end = (0..part.len()).find(|&i| part[i] == b';' || part[i..].starts_with(b"%3B"));
     &part[..end.unwrap_or(part.len())]
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use Canonical::{AsIs, Decoded, Rewritten};
+
+    const STRICT: PathOptions = PathOptions { encoded_slash_keep: false, slashes_keep: false };
+    const SLASHES: PathOptions = PathOptions { encoded_slash_keep: false, slashes_keep: true };
+    const ENCODED: PathOptions = PathOptions { encoded_slash_keep: true, slashes_keep: false };
+
+    fn read(raw: &str, options: PathOptions) -> Result<(Canonical, String), ErrorKind> {
+        let mut out = b"/left/over".to_vec();
+        let facts = canonical(raw.as_bytes(), options, &mut out).map_err(|error| error.kind)?;
+        let path = if facts.canonical == AsIs { raw.as_bytes() } else { &out };
+        Ok((facts.canonical, String::from_utf8(path.to_vec()).expect("a canonical path is ASCII")))
+    }
+
+    fn check(options: PathOptions, rows: &[(&str, Canonical, &str)]) {
+        for &(raw, canonical, path) in rows {
+            assert_eq!(read(raw, options), Ok((canonical, path.to_owned())), "{raw}");
+        }
+    }
+
+    fn refuse(options: PathOptions, rows: &[(&str, ErrorKind)]) {
+        for &(raw, kind) in rows {
+            assert_eq!(read(raw, options), Err(kind), "{raw}");
+        }
+    }
+
+    #[test]
+    fn a_canonical_path_is_left_alone() {
+        for raw in
+            ["/", "/a", "/a/", "/a.b/c", "/.a/..b/...", "/a;b=c/d", "/%2C%20", "/a:@!$&'()*+,;="]
+        {
+            check(STRICT, &[(raw, AsIs, raw)]);
+        }
+    }
+
+    #[test]
+    fn unreserved_escapes_are_decoded_and_others_upper_case_but_the_path_is_sent_as_it_came() {
+        check(
+            STRICT,
+            &[
+                ("/%41%7e%2D", Decoded, "/A~-"),
+                ("/%c3%a9", Decoded, "/%C3%A9"),
+                ("/\u{e9}", Decoded, "/%C3%A9"),
+                ("/a%3ab", Decoded, "/a%3Ab"),
+                ("/%252e%252E", AsIs, "/%252e%252E"),
+                ("/%2ea", Decoded, "/.a"),
+            ],
+        );
+    }
+
+    #[test]
+    fn dot_segments_and_double_slashes_are_removed_and_the_result_is_sent() {
+        check(
+            STRICT,
+            &[
+                ("/a/./b", Rewritten, "/a/b"),
+                ("/a/../b", Rewritten, "/b"),
+                ("/a/b/..", Rewritten, "/a/"),
+                ("/a/.", Rewritten, "/a/"),
+                ("/.", Rewritten, "/"),
+                ("/a/%2e%2E/b", Rewritten, "/b"),
+                ("/a/.%2e/%7e", Rewritten, "/~"),
+                ("//", Rewritten, "/"),
+                ("//a///b//", Rewritten, "/a/b/"),
+                ("/a//../b", Rewritten, "/a/b"),
+                ("/a/..//b", Rewritten, "/b"),
+                ("", Rewritten, "/"),
+            ],
+        );
+    }
+
+    #[test]
+    fn what_others_could_read_as_another_path_is_refused() {
+        refuse(
+            STRICT,
+            &[
+                ("/a%2Fb", ErrorKind::EncodedSlash),
+                ("/a%5cb", ErrorKind::EncodedSlash),
+                ("/a%00", ErrorKind::EncodedNul),
+                ("/a\\b", ErrorKind::Backslash),
+                ("/a%", ErrorKind::BadPercent),
+                ("/a%4", ErrorKind::BadPercent),
+                ("/a%4g", ErrorKind::BadPercent),
+                ("/a%/41", ErrorKind::BadPercent),
+                ("/a#b", ErrorKind::PathByte),
+                ("/a?b", ErrorKind::PathByte),
+                ("/a b", ErrorKind::PathByte),
+                ("/a\tb", ErrorKind::PathByte),
+                ("/..", ErrorKind::AboveRoot),
+                ("/a/../..", ErrorKind::AboveRoot),
+                ("/%2e%2e/a", ErrorKind::AboveRoot),
+                ("/..;x", ErrorKind::DotParameter),
+                ("/a/.;/b", ErrorKind::DotParameter),
+                ("/a/..%3bx", ErrorKind::DotParameter),
+                ("/a/%2e%2e%3B", ErrorKind::DotParameter),
+                ("a", ErrorKind::BadTarget),
+                ("*a", ErrorKind::BadTarget),
+            ],
+        );
+        check(STRICT, &[("/...;x", AsIs, "/...;x"), ("/a..;x", AsIs, "/a..;x")]);
+    }
+
+    #[test]
+    fn kept_slashes_stay_empty_segments() {
+        check(
+            SLASHES,
+            &[
+                ("//a//b", AsIs, "//a//b"),
+                ("//%41", Decoded, "//A"),
+                ("/a//../b", Rewritten, "/a/b"),
+                ("/a//./b", Rewritten, "/a//b"),
+            ],
+        );
+        refuse(SLASHES, &[("/a%2Fb", ErrorKind::EncodedSlash)]);
+    }
+
+    #[test]
+    fn kept_encoded_slashes_stay_encoded_and_separate_dots() {
+        check(
+            ENCODED,
+            &[
+                ("/a%2Fb", AsIs, "/a%2Fb"),
+                ("/a%2fb%5c", Decoded, "/a%2Fb%5C"),
+                ("/a%2Fb/../c", Rewritten, "/c"),
+                ("/a%2F..b", AsIs, "/a%2F..b"),
+                ("/a%2F%2Fb", AsIs, "/a%2F%2Fb"),
+            ],
+        );
+        refuse(
+            ENCODED,
+            &[
+                ("/a%2F..", ErrorKind::EncodedDots),
+                ("/a%2f%2e%2e%2fb", ErrorKind::EncodedDots),
+                ("/..%5Ca", ErrorKind::EncodedDots),
+                ("/.%2Fa", ErrorKind::EncodedDots),
+                ("/a%2F..;x", ErrorKind::EncodedDots),
+                ("/a%00", ErrorKind::EncodedNul),
+                ("/a\\b", ErrorKind::Backslash),
+            ],
+        );
+    }
+
+    #[test]
+    fn facts_tell_what_there_was_and_errors_where() {
+        let mut out = Vec::new();
+        let facts = canonical(b"/a%2F//b", ENCODED, &mut out).expect("good");
+        assert!(facts.had_encoded_slash && facts.had_double_slash);
+        let error = canonical(b"/ab/c%2F", STRICT, &mut out).expect_err("an encoded slash");
+        assert_eq!((error.kind, error.at), (ErrorKind::EncodedSlash, 5));
+    }
+}
