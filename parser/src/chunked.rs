@@ -196,14 +196,14 @@ impl ChunkedDecoder {
     }
 }
 
-/// Fast path: `(size, bytes)` of a whole size line without extensions, of at most 15 digits so
-/// that nothing overflows. All else goes byte by byte.
+/// Fast path: `(size, bytes)` of a whole size line without extensions, of at most 15 digits:
+/// more could overflow. All else goes byte by byte.
 #[inline]
 fn quick_line(bytes: &[u8]) -> Option<(u64, usize)> {
     let mut size = 0;
     for (i, &b) in bytes.iter().enumerate().take(16) {
         match bytes::hex_value(b) {
-            Some(value) if i < 15 => size = size << 4 | u64::from(value),
+            Some(value) => size = size << 4 | u64::from(value),
             None if i > 0 && bytes[i..].starts_with(b"\r\n") => return Some((size, i + 2)),
             _ => return None,
         }

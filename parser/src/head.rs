@@ -197,15 +197,15 @@ impl ResponseHead {
         self.status = response.code.filter(|&code| code >= 100)?;
         self.version = quick_version(response.version)?;
         self.len = len as u32;
-        // httparse skips empty lines, does without the space before the reason, and gives no
-        // reason when that holds obs-text.
-        if buf[0] != b'H' || buf[REASON_AT - 1] != b' ' {
+        // httparse skips empty lines, and gives no reason when that holds obs-text.
+        if buf[0] != b'H' {
             return None;
         }
         let line_end = match response.headers.first() {
             Some(first) => offset(buf, first.name.as_bytes()) - 2,
             None => len - 4,
         };
+        // It also does without the space before the reason.
         if line_end < REASON_AT {
             return None;
         }

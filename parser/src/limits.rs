@@ -5,10 +5,11 @@
 pub struct Limits {
     /// Start line, fields and the empty line together.
     pub head_bytes_max: u32,
+    /// Field lines of a head, and of a trailer section. Heads of more than 64 take a slower way.
     pub fields_max: u16,
     /// The request target alone; larger is 414.
     pub target_bytes_max: u32,
-    /// Extensions of one chunk.
+    /// Extensions of one chunk, semicolons included; a whole body may have 16 times as many.
     pub chunk_ext_bytes_max: u32,
     /// The trailer section, its empty line included.
     pub trailer_bytes_max: u32,
