@@ -1,0 +1,43 @@
+//! End to end: the real binary against real servers and origins that misbehave. One module per
+//! promise; most promises are tested on both drivers. Times are asserted in the simulated world;
+//! here it is order that counts.
+
+#![allow(clippy::disallowed_methods, clippy::disallowed_types)]
+
+/// Makes a test of each function, once per driver.
+macro_rules! on_both_drivers {
+    ($($(#[$doc:meta])* fn $name:ident($driver:ident: &str) $body:block)*) => {$(
+        mod $name {
+            use super::*;
+
+            fn on($driver: &str) $body
+
+            #[test]
+            fn uring() {
+                on(harness::gateway::DRIVERS[0]);
+            }
+
+            #[test]
+            fn epoll() {
+                on(harness::gateway::DRIVERS[1]);
+            }
+        }
+    )*};
+}
+
+mod cli;
+mod docs;
+mod errors;
+mod expect;
+mod forwarded;
+mod framing;
+mod keepalive;
+mod leaving;
+mod lifecycle;
+mod limits;
+mod matching;
+mod pools;
+mod relay;
+mod timeouts;
+mod upgrade;
+mod workers;

@@ -1,0 +1,173 @@
+//! Rules about the source itself: sizes, doors, layers, and that documents are true.
+
+#![allow(clippy::disallowed_methods)]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests/ is in the root").to_owned()
+}
+
+fn sources(below: &str) -> Vec<(String, String)> {
+    fn walk(dir: &Path, out: &mut Vec<PathBuf>) {
+        let mut entries: Vec<_> =
+            fs::read_dir(dir).into_iter().flatten().map(|e| e.expect("readable").path()).collect();
+        entries.sort();
+        for path in entries {
+            match path.file_name().and_then(|n| n.to_str()) {
+                Some("target" | "corpus" | "artifacts") => {}
+                _ if path.is_dir() => walk(&path, out),
+                _ if path.extension().is_some_and(|e| e == "rs") => out.push(path),
+                _ => {}
+            }
+        }
+    }
+    let mut paths = Vec::new();
+    walk(&root().join(below), &mut paths);
+    let read = |p: PathBuf| {
+        let name = p.strip_prefix(root()).expect("below the root").display().to_string();
+        (name, fs::read_to_string(&p).expect("UTF-8"))
+    };
+    paths.into_iter().map(read).collect()
+}
+
+fn all() -> Vec<(String, String)> {
+    ["parser", "engine", "bench", "fuzz", "tests"].iter().flat_map(|d| sources(d)).collect()
+}
+
+fn report(rule: &str, broken: Vec<String>) {
+    assert!(broken.is_empty(), "{rule}:\n  {}", broken.join("\n  "));
+}
+
+#[test]
+fn files_are_small() {
+    let bound = |name: &str| match name.rsplit('/').next() {
+        Some("mod.rs") if name.contains("src/worker/") => 400,
+        Some("mod.rs") if name.starts_with("engine/") => 400,
+        Some("lib.rs" | "main.rs") if name.starts_with("engine/") => 120,
+        _ => 800,
+    };
+    let lines = |text: &str| text.lines().count();
+    let broken = all().into_iter().filter(|(n, t)| lines(t) > bound(n));
+    report("a file is too long", broken.map(|(n, t)| format!("{n}: {} lines", lines(&t))).collect());
+}
+
+#[test]
+fn only_rt_names_monoio_and_only_control_tokio() {
+    let mut broken = Vec::new();
+    for (name, text) in sources("engine/src") {
+        let code: String = text.lines().filter(|l| !l.trim_start().starts_with("//")).collect();
+        if code.contains("monoio::") && !name.starts_with("engine/src/rt/") {
+            broken.push(format!("{name} names monoio"));
+        }
+        if code.contains("tokio::") && !name.starts_with("engine/src/control/") {
+            broken.push(format!("{name} names tokio"));
+        }
+    }
+    report("a runtime outside its door", broken);
+}
+
+#[test]
+fn unsafe_stands_only_where_it_says_why() {
+    const ALLOWED: [&str; 4] = [
+        "engine/src/rt/buf.rs",
+        "engine/src/rt/slot.rs",
+        "engine/src/rt/net.rs",
+        "engine/src/rt/uring.rs",
+    ];
+    let mut broken = Vec::new();
+    for (name, text) in sources("engine/src").into_iter().chain(sources("parser/src")) {
+        for (number, line) in text.lines().enumerate() {
+            let code = line.split("//").next().unwrap_or_default();
+            let has = code.contains("unsafe {") || code.contains("unsafe fn");
+            if has && !ALLOWED.contains(&name.as_str()) {
+                broken.push(format!("{name}:{}", number + 1));
+            }
+        }
+        if ALLOWED.contains(&name.as_str()) {
+            assert!(text.contains("SAFETY:"), "{name} has no SAFETY comment");
+        }
+    }
+    report("unsafe outside the listed modules", broken);
+}
+
+/// Which areas a file of the engine may use, beside the foundations.
+const LAYERS: [(&str, &[&str]); 14] = [
+    ("router", &[]),
+    ("http", &["h1"]),
+    ("h1", &["http"]),
+    ("upstream", &["snapshot"]),
+    ("limit", &[]),
+    ("metrics", &[]),
+    ("action", &["http"]),
+    ("snapshot", &["action", "http", "router"]),
+    ("config", &["snapshot", "action", "http", "router"]),
+    ("rt", &["snapshot", "sim"]),
+    ("worker", &["rt", "snapshot", "action", "http", "h1", "router", "upstream", "limit", "metrics"]),
+    ("control", &["rt", "snapshot", "upstream", "metrics", "worker"]),
+    ("cli", &["config", "control"]),
+    ("sim", &["rt", "worker", "config", "snapshot", "h1", "router", "upstream"]),
+];
+const FOUNDATIONS: [&str; 4] = ["ids", "time", "rng", "sync"];
+
+#[test]
+fn arrows_between_areas_are_the_ones_in_the_table() {
+    let mut broken = Vec::new();
+    for (name, text) in sources("engine/src") {
+        let rest = name.trim_start_matches("engine/src/").trim_end_matches(".rs");
+        let area = rest.split('/').next().expect("a name");
+        let Some((_, may)) = LAYERS.iter().find(|(a, _)| *a == area) else {
+            assert!(FOUNDATIONS.contains(&area) || ["main", "lib"].contains(&area), "{name} is new");
+            continue;
+        };
+        let product = text.split("#[cfg(test)]\nmod tests").next().expect("a first part");
+        for line in product.lines() {
+            let Some(at) = line.find("crate::") else { continue };
+            let used: String = line[at + 7..]
+                .chars()
+                .take_while(|c| c.is_ascii_alphanumeric() || *c == '_')
+                .collect();
+            let fine = used == area
+                || FOUNDATIONS.contains(&used.as_str())
+                || may.contains(&used.as_str())
+                || line.trim_start().starts_with("//");
+            if !fine {
+                broken.push(format!("{name} uses crate::{used}"));
+            }
+        }
+    }
+    report("an arrow that is not in the table", broken);
+}
+
+#[test]
+fn names_in_the_architecture_exist() {
+    let text = fs::read_to_string(root().join("docs/architecture.md")).expect("it stands");
+    let mut broken = Vec::new();
+    for name in text.split('`').skip(1).step_by(2) {
+        // `worker/conn.rs: serve` names a file and something in it.
+        let Some((file, item)) = name.split_once(".rs: ") else { continue };
+        let path = root().join("engine/src").join(format!("{file}.rs"));
+        let path = if path.exists() { path } else { root().join(format!("{file}.rs")) };
+        match fs::read_to_string(&path) {
+            Ok(code) if code.contains(item) => {}
+            Ok(_) => broken.push(format!("`{name}`: no such item")),
+            Err(_) => broken.push(format!("`{name}`: no such file")),
+        }
+    }
+    report("the architecture names what is not there", broken);
+}
+
+#[test]
+fn no_work_is_left_lying_in_the_code() {
+    let marks = [concat!("TO", "DO"), concat!("FIX", "ME"), concat!("XX", "X:")];
+    let mut broken = Vec::new();
+    for (name, text) in all() {
+        for (number, line) in text.lines().enumerate() {
+            if marks.iter().any(|m| line.contains(m)) || line.contains("#[ignore") {
+                broken.push(format!("{name}:{}", number + 1));
+            }
+        }
+    }
+    report("left work", broken.into_iter().filter(|b| !b.starts_with("tests/tidy")).collect());
+}

@@ -241,8 +241,9 @@ impl Answer {
         limits: &Limits,
         method: Method,
     ) -> Result<bool, ParseError> {
-        let Some(len) = scan.push(buf, limits)? else { return Ok(false) };
-        self.head.parse(&buf[..len], limits)?;
+        if self.head.parse_or_more(buf, scan, limits)?.is_none() {
+            return Ok(false);
+        }
         self.framing = framing::response_framing(&self.head, buf, method)?;
         self.options = connection::options(&self.head.fields, buf)?;
         Ok(true)

@@ -1,0 +1,48 @@
+//! Errors the gateway makes itself.
+
+use harness::client::{Client, ask};
+use harness::gateway::Gateway;
+
+on_both_drivers! {
+    fn a_problem_has_a_type_a_status_and_a_request_id(driver: &str) {
+        let gateway = Gateway::start(driver, "[route.x]\npath = \"/x\"\nmethods = [\"GET\"]\nrespond = \"x\"\n");
+        let answer = ask(&gateway.address(), "GET /y HTTP/1.1\r\nHost: a\r\nAccept: */*\r\n\r\n");
+        assert_eq!(answer.status, 404);
+        assert_eq!(answer.field("content-type"), Some("application/problem+json"));
+        let text = answer.text();
+        assert!(text.contains("\"type\":\"urn:busbar:problem:not-found\""), "{text}");
+        assert!(text.contains("\"status\":404") && text.contains("\"request_id\":\""), "{text}");
+        let answer = ask(&gateway.address(), "POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n");
+        assert_eq!((answer.status, answer.field("allow")), (405, Some("GET, HEAD")));
+    }
+
+    fn browsers_get_a_page(driver: &str) {
+        let gateway = Gateway::start(driver, "[route.x]\npath = \"/x\"\nrespond = \"x\"\n");
+        let answer = ask(&gateway.address(),
+            "GET /y HTTP/1.1\r\nHost: a\r\nAccept: text/html,application/xhtml+xml,*/*;q=0.8\r\n\r\n");
+        assert_eq!(answer.field("content-type"), Some("text/html; charset=utf-8"));
+        assert!(answer.text().starts_with("<!doctype html>"));
+    }
+
+    fn the_connection_goes_on_after_a_404_and_head_has_no_body(driver: &str) {
+        let gateway = Gateway::start(driver, "[route.x]\npath = \"/x\"\nrespond = \"x\"\n");
+        let mut client = Client::connect(&gateway.address());
+        assert_eq!(client.ask("GET /y HTTP/1.1\r\nHost: a\r\n\r\n").status, 404);
+        client.send("HEAD /y HTTP/1.1\r\nHost: a\r\n\r\n");
+        assert_eq!(client.head().unwrap().status, 404);
+        let small = "POST /y HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc";
+        assert_eq!(client.ask(small).status, 404);
+        assert_eq!(client.ask("GET /x HTTP/1.1\r\nHost: a\r\n\r\n").text(), "x");
+    }
+
+    fn an_upstream_that_is_down_is_503(driver: &str) {
+        let dead = harness::free_port();
+        let gateway = Gateway::start(driver, &format!("[route.x]\nto = \"http://127.0.0.1:{dead}\"\n"));
+        let mut client = Client::connect(&gateway.address());
+        for _ in 0..3 {
+            let answer = client.ask("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+            assert_eq!(answer.status, 503);
+            assert!(!answer.text().contains("127.0.0.1"), "nothing internal: {}", answer.text());
+        }
+    }
+}

@@ -1,0 +1,102 @@
+//! What the service learns of the client: only what we saw, or what a trusted proxy says.
+
+use harness::client::Client;
+use harness::gateway::Gateway;
+use harness::origin::{Origin, field, fields};
+
+on_both_drivers! {
+    fn forged_fields_go_and_ours_come(driver: &str) {
+        let origin = Origin::new();
+        let gateway = Gateway::start(
+            driver, &format!("[route.app]\nto = \"http://{}\"\n", origin.address()));
+        let mut client = Client::connect(&gateway.address());
+        client.send("GET / HTTP/1.1\r\nHost: shop.example:8080\r\nX-Forwarded-For: 6.6.6.6\r\n\
+                     X_Forwarded_For: 6.6.6.6\r\nForwarded: for=6.6.6.6\r\nX-Real-IP: 6.6.6.6\r\n\
+                     X-Forwarded-Proto: https\r\nX-Forwarded-Host: evil\r\nX-Forwarded-Port: 1\r\n\
+                     X-Request-Id: forged\r\n\r\n");
+        let head = origin.accept().head();
+        assert_eq!(field(&head, "host"), Some("shop.example:8080"));
+        assert_eq!(fields(&head, "x-forwarded-for"), ["127.0.0.1"]);
+        assert_eq!(fields(&head, "x-forwarded-proto"), ["http"]);
+        assert_eq!(fields(&head, "x-forwarded-host"), ["shop.example:8080"]);
+        let id = field(&head, "x-request-id").unwrap();
+        assert!(id.len() == 32 && id.bytes().all(|b| b.is_ascii_hexdigit()), "{id}");
+        assert!(!head.contains("6.6.6.6") && !head.to_lowercase().contains("x-forwarded-port"));
+    }
+
+    fn a_trusted_proxy_is_believed_and_appended_to(driver: &str) {
+        let origin = Origin::new();
+        let gateway = Gateway::start(driver, &format!(
+            "[server]\ntrusted_proxies = [\"127.0.0.0/8\"]\n[route.app]\nto = \"http://{}\"\n\
+             headers = {{ request = {{ set = {{ X-Client = \"{{client}}\" }} }} }}\n",
+            origin.address()));
+        let mut client = Client::connect(&gateway.address());
+        client.send("GET / HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: 203.0.113.7\r\n\
+                     X-Forwarded-Proto: https\r\nX-Forwarded-Host: shop.example\r\n\
+                     X-Request-Id: abc-123\r\n\r\n");
+        let head = origin.accept().head();
+        assert_eq!(fields(&head, "x-forwarded-for"), ["203.0.113.7, 127.0.0.1"]);
+        assert_eq!(fields(&head, "x-forwarded-proto"), ["https"]);
+        assert_eq!(fields(&head, "x-forwarded-host"), ["shop.example"]);
+        assert_eq!(fields(&head, "x-request-id"), ["abc-123"]);
+        assert_eq!(fields(&head, "x-client"), ["203.0.113.7"]);
+    }
+
+    fn the_upstreams_host_can_be_chosen(driver: &str) {
+        let origin = Origin::new();
+        for (mode, host) in [("endpoint", origin.address()), ("api.internal", "api.internal".into())] {
+            let gateway = Gateway::start(driver, &format!(
+                "[upstream.app]\nendpoints = [\"{}\"]\nhost = \"{mode}\"\n[route.app]\nto = \"app\"\n",
+                origin.address()));
+            let mut client = Client::connect(&gateway.address());
+            client.send("GET / HTTP/1.1\r\nHost: shop.example\r\n\r\n");
+            let head = origin.accept().head();
+            assert_eq!(fields(&head, "host"), [host.as_str()]);
+            assert_eq!(fields(&head, "x-forwarded-host"), ["shop.example"]);
+        }
+    }
+
+    fn via_is_one_key_away(driver: &str) {
+        let origin = Origin::new();
+        let gateway = Gateway::start(driver, &format!(
+            "[server]\nvia = true\n[route.app]\nto = \"http://{}\"\n", origin.address()));
+        let mut client = Client::connect(&gateway.address());
+        client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+        let mut up = origin.accept();
+        assert_eq!(field(&up.head(), "via"), Some("1.1 busbar"));
+        up.send("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
+        assert_eq!(client.answer().unwrap().field("via"), Some("1.1 busbar"));
+    }
+
+    fn max_forwards_counts_down_and_stops_here_at_zero(driver: &str) {
+        let origin = Origin::new();
+        let gateway = Gateway::start(
+            driver, &format!("[route.app]\nto = \"http://{}\"\n", origin.address()));
+        let mut client = Client::connect(&gateway.address());
+        let answer = client.ask("OPTIONS / HTTP/1.1\r\nHost: a\r\nMax-Forwards: 0\r\n\r\n");
+        assert_eq!(answer.status, 204);
+        assert!(answer.field("allow").is_some());
+        client.send("OPTIONS / HTTP/1.1\r\nHost: a\r\nMax-Forwards: 3\r\n\r\n");
+        assert_eq!(field(&origin.accept().head(), "max-forwards"), Some("2"));
+    }
+
+    fn headers_are_edited_both_ways(driver: &str) {
+        let origin = Origin::new();
+        let gateway = Gateway::start(driver, &format!(
+            "[route.app]\npath = \"/u/{{id}}\"\nto = \"http://{}\"\n[route.app.headers]\n\
+             request = {{ set = {{ X-User = \"{{id}}\" }}, add = {{ X-More = \"1\" }}, remove = [\"Cookie\"] }}\n\
+             response = {{ set = {{ X-Frame-Options = \"DENY\" }}, remove = [\"Server\"] }}\n",
+            origin.address()));
+        let mut client = Client::connect(&gateway.address());
+        client.send("GET /u/42 HTTP/1.1\r\nHost: a\r\nCookie: c\r\nx-user: forged\r\nX-More: 0\r\n\r\n");
+        let mut up = origin.accept();
+        let head = up.head();
+        assert_eq!(fields(&head, "x-user"), ["42"]);
+        assert_eq!(fields(&head, "x-more"), ["0", "1"]);
+        assert!(fields(&head, "cookie").is_empty());
+        up.send("HTTP/1.1 200 OK\r\nServer: x\r\nX-Frame-Options: no\r\nContent-Length: 0\r\n\r\n");
+        let answer = client.answer().unwrap();
+        assert_eq!(answer.field("server"), None);
+        assert_eq!(answer.field("x-frame-options"), Some("DENY"));
+    }
+}

@@ -1,0 +1,86 @@
+//! Bounds: each with what is just allowed and what is just not.
+
+use harness::client::{Client, End, ask};
+use harness::gateway::Gateway;
+
+const OWN: &str = "[listener.web]\naddress = \"127.0.0.1:PORT\"\nhead_max = \"1KiB\"\n\
+                   headers_max = 10\ntarget_max = \"200B\"\n[route.all]\nrespond = \"ok\"\n";
+
+fn with_value(len: usize) -> String {
+    format!("GET / HTTP/1.1\r\nHost: a\r\nX: {}\r\n\r\n", "v".repeat(len))
+}
+
+on_both_drivers! {
+    fn heads_targets_and_fields_are_bounded(driver: &str) {
+        let gateway = Gateway::start(driver, OWN);
+        let overhead = with_value(0).len();
+        assert_eq!(ask(&gateway.address(), with_value(1024 - overhead)).status, 200);
+        assert_eq!(ask(&gateway.address(), with_value(1025 - overhead)).status, 431);
+        let target = |n: usize| format!("GET /{} HTTP/1.1\r\nHost: a\r\n\r\n", "p".repeat(n - 1));
+        assert_eq!(ask(&gateway.address(), target(200)).status, 200);
+        assert_eq!(ask(&gateway.address(), target(201)).status, 414);
+        let fields = |n: usize| {
+            format!("GET / HTTP/1.1\r\nHost: a\r\n{}\r\n", "X: 1\r\n".repeat(n - 1))
+        };
+        assert_eq!(ask(&gateway.address(), fields(10)).status, 200);
+        assert_eq!(ask(&gateway.address(), fields(11)).status, 431);
+    }
+
+    fn an_endless_head_is_cut_off(driver: &str) {
+        let gateway = Gateway::start(driver, "[route.all]\nrespond = \"ok\"\n");
+        let mut client = Client::connect(&gateway.address());
+        client.send("GET / HTTP/1.1\r\nHost: a\r\n");
+        for _ in 0..100_000 {
+            if !client.try_send("X-Filler: aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\r\n") {
+                break;
+            }
+        }
+        assert_eq!(client.answer().map(|a| a.status).unwrap_or(431), 431);
+    }
+
+    fn connections_above_the_bound_wait(driver: &str) {
+        let gateway = Gateway::start(driver,
+            "[listener.web]\naddress = \"127.0.0.1:PORT\"\nconnections_max = 2\n\
+             [route.all]\nrespond = \"ok\"\n");
+        let get = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+        let (mut a, mut b) = (Client::connect(&gateway.address()), Client::connect(&gateway.address()));
+        assert_eq!((a.ask(get).status, b.ask(get).status), (200, 200));
+        let mut c = Client::connect(&gateway.address());
+        c.send(get);
+        c.stream.set_read_timeout(Some(std::time::Duration::from_millis(200))).unwrap();
+        assert!(std::io::Read::read(&mut c.stream, &mut [0; 1]).is_err(), "it waits");
+        drop(a);
+        c.stream.set_read_timeout(Some(harness::PATIENCE)).unwrap();
+        assert_eq!(c.answer().unwrap().status, 200);
+        assert_eq!(b.ask(get).status, 200);
+    }
+
+    fn a_client_has_its_share_of_connections(driver: &str) {
+        let gateway = Gateway::start(driver,
+            "[listener.web]\naddress = \"127.0.0.1:PORT\"\nconnections_per_client = 2\n\
+             [route.all]\nrespond = \"ok\"\n");
+        let get = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+        let (mut a, mut b) = (Client::connect(&gateway.address()), Client::connect(&gateway.address()));
+        assert_eq!((a.ask(get).status, b.ask(get).status), (200, 200));
+        let mut c = Client::connect(&gateway.address());
+        assert_eq!(c.ends(), End::Closed);
+        drop(a);
+        harness::eventually("a place is free again", || {
+            let mut d = Client::connect(&gateway.address());
+            d.try_send(get) && d.answer().is_ok_and(|a| a.status == 200)
+        });
+    }
+
+    fn thousands_of_idle_connections_cost_little(driver: &str) {
+        let gateway = Gateway::start(driver, "[route.all]\nrespond = \"ok\"\n");
+        let get = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+        let before = gateway.memory_kib("VmRSS");
+        let mut clients: Vec<Client> =
+            (0..2000).map(|_| Client::connect(&gateway.address())).collect();
+        for client in &mut clients {
+            assert_eq!(client.ask(get).status, 200);
+        }
+        let each = (gateway.memory_kib("VmRSS") - before) as f64 / 2000.0;
+        assert!(each < 4.0, "{each} KiB each: an idle connection holds no buffer");
+    }
+}

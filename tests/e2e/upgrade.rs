@@ -1,0 +1,119 @@
+//! Upgrade: WebSocket tunnels, and what is not let through.
+
+use harness::client::Client;
+use harness::gateway::Gateway;
+use harness::origin::{Origin, field};
+
+const ASK: &str = "GET /ws HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+                   Sec-WebSocket-Key: x\r\nSec-WebSocket-Version: 13\r\n\r\n";
+const SWITCH: &str =
+    "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
+
+fn start(driver: &str, origin: &Origin, more: &str) -> Gateway {
+    Gateway::start(driver, &format!("[route.app]\nto = \"http://{}\"\n{more}", origin.address()))
+}
+
+on_both_drivers! {
+    fn a_websocket_is_tunnelled_with_the_bytes_behind_the_heads(driver: &str) {
+        let origin = Origin::new();
+        let gateway = start(driver, &origin, "");
+        let mut client = Client::connect(&gateway.address());
+        client.send(format!("{ASK}early"));
+        let mut up = origin.accept();
+        let head = up.head();
+        assert_eq!(field(&head, "upgrade"), Some("websocket"));
+        assert_eq!(field(&head, "connection"), Some("upgrade"));
+        assert_eq!(field(&head, "sec-websocket-key"), Some("x"));
+        up.send(format!("{SWITCH}first"));
+        let answer = client.head().unwrap();
+        assert_eq!((answer.status, answer.field("upgrade")), (101, Some("websocket")));
+        assert_eq!(client.exactly(5).unwrap(), b"first");
+        assert_eq!(up.exactly(5), b"early");
+        for _ in 0..50 {
+            client.send("ping");
+            assert_eq!(up.exactly(4), b"ping");
+            up.send("pong");
+            assert_eq!(client.exactly(4).unwrap(), b"pong");
+        }
+        client.half_close();
+        assert!(up.ends().is_empty());
+        up.send("bye");
+        drop(up);
+        assert_eq!(client.rest().0, b"bye", "the other direction ends by itself");
+    }
+
+    fn a_101_that_nobody_asked_for_is_502(driver: &str) {
+        let origin = Origin::new();
+        let gateway = start(driver, &origin, "");
+        let mut client = Client::connect(&gateway.address());
+        client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+        let mut up = origin.accept();
+        up.head();
+        up.send(SWITCH);
+        assert_eq!(client.answer().unwrap().status, 502);
+        assert!(up.ends().is_empty());
+    }
+
+    fn another_protocol_than_asked_is_502(driver: &str) {
+        let origin = Origin::new();
+        let gateway = start(driver, &origin, "");
+        let mut client = Client::connect(&gateway.address());
+        client.send(ASK);
+        let mut up = origin.accept();
+        up.head();
+        up.send("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n");
+        assert_eq!(client.answer().unwrap().status, 502);
+    }
+
+    fn names_the_route_does_not_list_are_not_passed_on(driver: &str) {
+        let origin = Origin::new();
+        let gateway = start(driver, &origin, "");
+        let mut client = Client::connect(&gateway.address());
+        client.send("GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade, HTTP2-Settings\r\n\
+                     Upgrade: h2c\r\nHTTP2-Settings: AA\r\n\r\n");
+        let mut up = origin.accept();
+        let head = up.head();
+        for gone in ["upgrade", "http2-settings", "connection"] {
+            assert_eq!(field(&head, gone), None, "{head}");
+        }
+        up.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
+        assert_eq!(client.answer().unwrap().text(), "ok");
+    }
+
+    fn a_listed_name_passes(driver: &str) {
+        let origin = Origin::new();
+        let gateway = start(driver, &origin, "upgrade = [\"foo\"]\n");
+        let mut client = Client::connect(&gateway.address());
+        client.send("GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket, Foo\r\n\r\n");
+        let mut up = origin.accept();
+        assert_eq!(field(&up.head(), "upgrade"), Some("Foo"));
+        up.send("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: foo\r\n\r\n");
+        assert_eq!(client.head().unwrap().status, 101);
+    }
+
+    fn a_declined_upgrade_is_an_ordinary_exchange(driver: &str) {
+        let origin = Origin::new();
+        let gateway = start(driver, &origin, "");
+        let mut client = Client::connect(&gateway.address());
+        client.send(ASK);
+        let mut up = origin.accept();
+        up.head();
+        up.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nno");
+        assert_eq!(client.answer().unwrap().text(), "no");
+        client.send("GET /next HTTP/1.1\r\nHost: a\r\n\r\n");
+        assert!(up.head().starts_with("GET /next"));
+    }
+
+    fn silence_ends_a_tunnel(driver: &str) {
+        let origin = Origin::new();
+        let gateway = start(driver, &origin, "tunnel_timeout = \"200ms\"\n");
+        let mut client = Client::connect(&gateway.address());
+        client.send(ASK);
+        let mut up = origin.accept();
+        up.head();
+        up.send(SWITCH);
+        client.head().unwrap();
+        client.ends();
+        assert!(up.ends().is_empty());
+    }
+}
