@@ -3,6 +3,7 @@
 //! here it is order that counts.
 
 #![allow(clippy::disallowed_methods, clippy::disallowed_types)]
+#![allow(unsafe_code)] // poll and kill
 
 /// Makes a test of each function, once per driver.
 macro_rules! on_both_drivers {

@@ -2,6 +2,7 @@
 //! script, nginx.
 
 #![allow(clippy::disallowed_methods, clippy::disallowed_types)] // a shell of its own
+#![allow(unsafe_code)] // signals and sockets of the tests
 
 pub mod client;
 pub mod gateway;

@@ -60,6 +60,7 @@ impl Origin {
     /// Serves every connection on threads of its own: each request head is given to `answer`,
     /// whose bytes are sent. Bodies with a Content-Length are read first.
     pub fn serve(self, answer: impl Fn(&str) -> Vec<u8> + Send + Sync + Clone + 'static) {
+        self.listener.set_nonblocking(false).expect("ours");
         std::thread::spawn(move || {
             for stream in self.listener.incoming().map_while(Result::ok) {
                 let answer = answer.clone();

@@ -4,7 +4,7 @@ use std::pin::pin;
 use std::task::Poll;
 use std::time::Duration;
 
-use crate::rt::{self, Buf, Shut, Stop, Stream, Watch};
+use crate::rt::{self, Buf, Shut, Stop, Stream};
 use crate::time::Mono;
 use crate::worker::conn::Conn;
 use crate::worker::dial::Lease;
@@ -27,6 +27,7 @@ pub async fn tunnel(conn: &Conn, buf: &mut Buf, tunnel: Tunnel) -> Next {
     conn.watch.tunnel();
     let early = (!buf.is_empty()).then(|| std::mem::replace(buf, conn.w.bufs.lease()));
     let both = Both { conn, timeout };
+    both.alive();
     let mut up = pin!(both.pump(&conn.stream, lease.stream(), early));
     let mut down = pin!(both.pump(lease.stream(), &conn.stream, sent));
     let (mut up_done, mut down_done) = (false, false);
@@ -64,30 +65,30 @@ struct Both<'a> {
 }
 
 impl Both<'_> {
-    fn watch(&self) -> &Watch {
-        // A byte in either direction proves life: one deadline serves both.
+    /// A byte in either direction proves life: one deadline serves both.
+    fn alive(&self) {
         let deadline = self.timeout.map_or(Mono::NEVER, |t| rt::now().after(t));
         self.conn.watch.arm(deadline);
-        &self.conn.watch
     }
 
     async fn pump(&self, from: &Stream, to: &Stream, early: Option<Buf>) -> Result<(), Stop> {
+        let watch = &self.conn.watch;
         let mut slot = early;
         let mut in_a_row = 0;
         loop {
             if let Some(bytes) = slot.take().filter(|b| !b.is_empty()) {
-                to.write_all(bytes.filled(), self.watch(), |_| _ = self.watch()).await?;
+                to.write_all(bytes.filled(), watch, |_| self.alive()).await?;
             }
             in_a_row += 1;
             if in_a_row >= PARTS_IN_A_ROW {
                 in_a_row = 0;
-                from.readable(self.watch()).await?;
+                from.readable(watch).await?;
             }
             let mut buf = self.conn.w.bufs.lease();
             let n = match from.try_read(buf.room()) {
                 Err(e) if e.kind() == std::io::ErrorKind::WouldBlock => {
                     drop(buf);
-                    from.readable(&self.conn.watch).await?;
+                    from.readable(watch).await?;
                     in_a_row = 0;
                     continue;
                 }
@@ -98,6 +99,7 @@ impl Both<'_> {
                 return Ok(());
             }
             buf.commit(n);
+            self.alive();
             slot = Some(buf);
         }
     }
