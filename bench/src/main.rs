@@ -47,14 +47,15 @@ struct Options {
 }
 
 fn options() -> Result<Options, String> {
-    let mut options =
-        Options { rounds: 5, seconds: 2, connections: 64, only: None, busbar: None };
+    let mut options = Options { rounds: 5, seconds: 2, connections: 64, only: None, busbar: None };
     let mut args = std::env::args().skip(1);
     match args.next().as_deref() {
         Some("compare") => {}
-        _ => return Err("say: compare [--rounds N] [--seconds N] [--connections N] \
+        _ => {
+            return Err("say: compare [--rounds N] [--seconds N] [--connections N] \
                          [--only SCENARIO] [--busbar PATH]"
-            .to_owned()),
+                .to_owned());
+        }
     }
     while let Some(flag) = args.next() {
         let value = args.next().ok_or(format!("{flag} needs a value"))?;

@@ -30,7 +30,9 @@ impl Process {
         let id = self.child.id();
         let list = fs::read_to_string(format!("/proc/{id}/task/{id}/children"));
         let children = list.unwrap_or_default();
-        std::iter::once(id).chain(children.split_whitespace().filter_map(|c| c.parse().ok())).collect()
+        std::iter::once(id)
+            .chain(children.split_whitespace().filter_map(|c| c.parse().ok()))
+            .collect()
     }
 
     #[allow(unsafe_code)] // signals to processes this program started

@@ -8,7 +8,11 @@ use harness::nginx::Nginx;
 
 fn run(args: &[&str], dir: &std::path::Path) -> (Option<i32>, String, String) {
     let out = Command::new(binary())
-        .args(args).current_dir(dir).env_remove("BUSBAR_CONFIG").output().unwrap();
+        .args(args)
+        .current_dir(dir)
+        .env_remove("BUSBAR_CONFIG")
+        .output()
+        .unwrap();
     let text = |b: Vec<u8>| String::from_utf8_lossy(&b).into_owned();
     (out.status.code(), text(out.stdout), text(out.stderr))
 }
@@ -58,7 +62,10 @@ fn files_are_looked_for_in_their_order() {
     std::fs::write(dir.path().join("busbar.toml"), "[route.a]\nrespond = \"x\"\n").unwrap();
     let (code, out, _) = run(&["check"], dir.path());
     assert_eq!((code, out.contains("busbar.toml is good")), (Some(0), true), "{out}");
-    let (code, out, _) = run(&["check", "--set", "route.b.path=\"/b\"", "--set", "route.b.respond=\"y\""], dir.path());
+    let (code, out, _) = run(
+        &["check", "--set", "route.b.path=\"/b\"", "--set", "route.b.respond=\"y\""],
+        dir.path(),
+    );
     assert_eq!((code, out.contains("2 routes")), (Some(0), true), "{out}");
     let (code, _, err) = run(&["check", "--set", "route.b.path=5"], dir.path());
     assert_eq!(code, Some(1));

@@ -125,7 +125,10 @@ fn a_bad_file_is_refused_with_every_mistake() {
     for command in ["run", "check"] {
         let (code, _, err) = run(&[command, file.to_str().unwrap()]);
         assert_eq!(code, Some(1));
-        assert!(err.contains("E101") && err.contains("E120") && err.contains("bad.toml:3:1"), "{err}");
+        assert!(
+            err.contains("E101") && err.contains("E120") && err.contains("bad.toml:3:1"),
+            "{err}"
+        );
         assert!(err.contains("2 errors"), "{err}");
     }
 }
@@ -142,11 +145,17 @@ fn too_few_descriptors_are_said() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("busbar.toml");
     let port = harness::free_port();
-    std::fs::write(&file, format!(
-        "[listener.web]\naddress = \"127.0.0.1:{port}\"\n[route.a]\nrespond = \"x\"\n")).unwrap();
+    std::fs::write(
+        &file,
+        format!("[listener.web]\naddress = \"127.0.0.1:{port}\"\n[route.a]\nrespond = \"x\"\n"),
+    )
+    .unwrap();
     let out = Command::new("sh")
         .args(["-c", "ulimit -n 70; exec \"$0\" run \"$1\""])
-        .arg(binary()).arg(&file).output().unwrap();
+        .arg(binary())
+        .arg(&file)
+        .output()
+        .unwrap();
     let err = String::from_utf8_lossy(&out.stderr);
     assert_eq!(out.status.code(), Some(1), "{err}");
     assert!(err.contains("file descriptors"), "{err}");

@@ -9,9 +9,13 @@ use harness::origin::Origin;
 const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 
 fn start(driver: &str, origin: &Origin, more: &str) -> Gateway {
-    Gateway::start(driver, &format!(
-        "[upstream.app]\nendpoints = [\"{}\"]\n{more}\n[route.app]\nto = \"app\"\n",
-        origin.address()))
+    Gateway::start(
+        driver,
+        &format!(
+            "[upstream.app]\nendpoints = [\"{}\"]\n{more}\n[route.app]\nto = \"app\"\n",
+            origin.address()
+        ),
+    )
 }
 
 fn ask(method: &str) -> String {

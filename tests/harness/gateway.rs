@@ -16,7 +16,11 @@ pub fn binary() -> PathBuf {
     let me = std::env::current_exe().expect("a test has a path");
     let profile = me.parent().and_then(Path::parent).expect("target/PROFILE/deps/test");
     let path = profile.join("busbar");
-    assert!(path.exists(), "{} is missing: run `cargo build` first (tests/run does)", path.display());
+    assert!(
+        path.exists(),
+        "{} is missing: run `cargo build` first (tests/run does)",
+        path.display()
+    );
     path
 }
 

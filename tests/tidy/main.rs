@@ -50,7 +50,10 @@ fn files_are_small() {
     };
     let lines = |text: &str| text.lines().count();
     let broken = all().into_iter().filter(|(n, t)| lines(t) > bound(n));
-    report("a file is too long", broken.map(|(n, t)| format!("{n}: {} lines", lines(&t))).collect());
+    report(
+        "a file is too long",
+        broken.map(|(n, t)| format!("{n}: {} lines", lines(&t))).collect(),
+    );
 }
 
 #[test]
@@ -104,7 +107,10 @@ const LAYERS: [(&str, &[&str]); 14] = [
     ("snapshot", &["action", "http", "router"]),
     ("config", &["snapshot", "action", "http", "router"]),
     ("rt", &["snapshot", "sim"]),
-    ("worker", &["rt", "snapshot", "action", "http", "h1", "router", "upstream", "limit", "metrics"]),
+    (
+        "worker",
+        &["rt", "snapshot", "action", "http", "h1", "router", "upstream", "limit", "metrics"],
+    ),
     ("control", &["rt", "snapshot", "upstream", "metrics", "worker"]),
     ("cli", &["config", "control"]),
     ("sim", &["rt", "worker", "config", "snapshot", "h1", "router", "upstream"]),
@@ -118,7 +124,10 @@ fn arrows_between_areas_are_the_ones_in_the_table() {
         let rest = name.trim_start_matches("engine/src/").trim_end_matches(".rs");
         let area = rest.split('/').next().expect("a name");
         let Some((_, may)) = LAYERS.iter().find(|(a, _)| *a == area) else {
-            assert!(FOUNDATIONS.contains(&area) || ["main", "lib"].contains(&area), "{name} is new");
+            assert!(
+                FOUNDATIONS.contains(&area) || ["main", "lib"].contains(&area),
+                "{name} is new"
+            );
             continue;
         };
         let product = text.split("#[cfg(test)]\nmod tests").next().expect("a first part");

@@ -45,10 +45,12 @@ impl Check {
         let denied = self.deny_warnings && found.warnings() > 0;
         let Some(snapshot) = loaded.snapshot.filter(|_| !denied) else { return exit::FAILED };
         if self.format == Format::Text {
-            println!("{name} is good: {} routes, {} upstreams, {} listeners",
+            println!(
+                "{name} is good: {} routes, {} upstreams, {} listeners",
                 snapshot.routes.len(),
                 snapshot.upstreams.len(),
-                snapshot.listeners.len());
+                snapshot.listeners.len()
+            );
         }
         0
     }

@@ -61,11 +61,8 @@ impl Source {
         #[allow(clippy::disallowed_methods)] // the command line is a shell
         let from_environment = std::env::var_os("BUSBAR_CONFIG").map(PathBuf::from);
         let default = PathBuf::from("busbar.toml");
-        let path = self
-            .file
-            .clone()
-            .or(from_environment)
-            .or_else(|| default.is_file().then_some(default));
+        let path =
+            self.file.clone().or(from_environment).or_else(|| default.is_file().then_some(default));
         let Some(path) = path else {
             let (text, name) = (config::default_text().to_owned(), "the built-in welcome".into());
             return Ok(Text { text, name, base_dir: None });

@@ -117,7 +117,9 @@ fn respond(
     };
     let table = match &at.value {
         Value::Table(table) => table,
-        Value::Integer(n) => return Some(plain(status(*n, at.place, found)?, Template::default(), false)),
+        Value::Integer(n) => {
+            return Some(plain(status(*n, at.place, found)?, Template::default(), false));
+        }
         Value::Text(text) => {
             let body = template(&At { value: text, place: at.place }, params, found)?;
             return Some(plain(200, body, true));

@@ -73,7 +73,10 @@ fn route(m: RouteModel, action: Action, found: &Diagnostics) -> Route {
         place: found.line_of(m.place).into(),
         name: m.name.into(),
         action,
-        headers: m.headers.filter(|h| !h.request.is_empty() || !h.response.is_empty()).map(Box::new),
+        headers: m
+            .headers
+            .filter(|h| !h.request.is_empty() || !h.response.is_empty())
+            .map(Box::new),
         timeout: s.timeout,
         deadline: s.deadline,
         body_timeout: s.body_timeout,

@@ -111,7 +111,12 @@ impl<'t> Reader<'t> {
         }
     }
 
-    pub fn time_or_none(&self, key: &str, default: Option<Duration>, found: Found<'_>) -> Option<Duration> {
+    pub fn time_or_none(
+        &self,
+        key: &str,
+        default: Option<Duration>,
+        found: Found<'_>,
+    ) -> Option<Duration> {
         self.liftable(key, found, |r, found| r.time(key, found)).unwrap_or(default)
     }
 

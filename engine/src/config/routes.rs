@@ -97,9 +97,9 @@ fn route(
 }
 
 fn settings(r: &Reader<'_>, found: Found<'_>) -> Settings {
-    let upgrade = r.texts("upgrade", found).map(|names| {
-        names.iter().map(|n| n.value.to_ascii_lowercase()).collect::<Vec<_>>()
-    });
+    let upgrade = r
+        .texts("upgrade", found)
+        .map(|names| names.iter().map(|n| n.value.to_ascii_lowercase()).collect::<Vec<_>>());
     let mut is = |key, word| r.choice(key, &[word], found).is_some();
     let (encoded_slash_keep, slashes_keep) = (is("encoded_slash", "keep"), is("slashes", "keep"));
     let slash_redirect = is("slash", "redirect");
@@ -182,7 +182,8 @@ fn when(r: &Reader<'_>, found: Found<'_>) -> (Conditions, Conditions) {
                 Some(start) => ValuePattern::Prefix(start.to_owned()),
                 None => ValuePattern::Exact(text.value.to_owned()),
             };
-            let name = if key == "headers" { name.value.to_ascii_lowercase() } else { name.value.clone() };
+            let name =
+                if key == "headers" { name.value.to_ascii_lowercase() } else { name.value.clone() };
             conditions.push((name, pattern));
         }
         conditions
@@ -279,11 +280,15 @@ pub fn template(text: &At<&str>, params: &[&str], found: Found<'_>) -> Option<Te
         Ok(template) => Some(template),
         Err(e) => {
             let (code, hint) = match e.kind {
-                TemplateErrorKind::Unbalanced => ("E113", "write `{{` or `}}` for a brace".to_owned()),
+                TemplateErrorKind::Unbalanced => {
+                    ("E113", "write `{{` or `}}` for a brace".to_owned())
+                }
                 TemplateErrorKind::Unknown(Some(near)) => {
                     ("E113", format!("did you mean `{{{near}}}`?"))
                 }
-                TemplateErrorKind::Unknown(None) => ("E113", "no variable has this name".to_owned()),
+                TemplateErrorKind::Unknown(None) => {
+                    ("E113", "no variable has this name".to_owned())
+                }
                 TemplateErrorKind::NotYet => {
                     ("E190", "this build does not know this variable yet".to_owned())
                 }

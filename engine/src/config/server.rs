@@ -84,7 +84,10 @@ pub fn listeners(tables: Option<&At<Value>>, found: Found<'_>) -> Listeners {
         let r = Table::default();
         let address = both_families(8080);
         let place = Place::default();
-        list.push((build("default", address, &Reader::new(&r, place, &model::LISTENER, found), found), place));
+        list.push((
+            build("default", address, &Reader::new(&r, place, &model::LISTENER, found), found),
+            place,
+        ));
     }
     Listeners { list }
 }

@@ -28,7 +28,12 @@ fn check(accepted: &str, refused: &str, expected: &[&str]) {
     let loaded = load_text(accepted);
     assert!(loaded.snapshot.is_some(), "{}", loaded.diagnostics.render(false));
     assert!(loaded.diagnostics.list.is_empty(), "{}", loaded.diagnostics.render(false));
-    assert_eq!(codes(refused), expected, "{refused}\n{}", load_text(refused).diagnostics.render(false));
+    assert_eq!(
+        codes(refused),
+        expected,
+        "{refused}\n{}",
+        load_text(refused).diagnostics.render(false)
+    );
 }
 
 const APP: &str = "[route.app]\nto = \"http://127.0.0.1:3000\"\n";
@@ -52,7 +57,11 @@ fn every_code_has_its_mistake_and_its_neighbour() {
         "[route.a]\nto = \"http://127.0.0.1:${POORT}\"",
         &["E112 2:6", "E114 2:6"],
     );
-    check("[route.a]\nto = \"http://127.0.0.1:${NO:-80}\"", "[route.a]\nrespond = \"{hots}\"", &["E113 2:11"]);
+    check(
+        "[route.a]\nto = \"http://127.0.0.1:${NO:-80}\"",
+        "[route.a]\nrespond = \"{hots}\"",
+        &["E113 2:11"],
+    );
     check(
         "[listener.a]\naddress = \":81\"\n[route.a]\necho = true",
         "[listener.a]\naddress = \"81\"\n[route.a]\necho = true",
@@ -152,7 +161,8 @@ fn the_embedded_default_and_one_liners_are_clean() {
         listen: Some("127.0.0.1:81".to_owned()),
     };
     assert_eq!(check(&one_liner(&flags)).routes.len(), 2);
-    let hostile = OneLiner { to: Some("x\"\n[route.b]\necho = true\n#".to_owned()), ..OneLiner::default() };
+    let hostile =
+        OneLiner { to: Some("x\"\n[route.b]\necho = true\n#".to_owned()), ..OneLiner::default() };
     let loaded = load_text(&one_liner(&hostile));
     assert!(loaded.snapshot.is_none(), "a flag can't add keys");
 }
@@ -187,7 +197,11 @@ fn the_reference_is_the_models() {
 fn ten_thousand_routes_load() {
     let mut text = String::new();
     for n in 0..10_000 {
-        text.push_str(&format!("[route.r{n}]\npath = \"/s{}/{{id}}/x{n}\"\nto = \"http://10.0.0.{}:80\"\n", n % 97, n % 200));
+        text.push_str(&format!(
+            "[route.r{n}]\npath = \"/s{}/{{id}}/x{n}\"\nto = \"http://10.0.0.{}:80\"\n",
+            n % 97,
+            n % 200
+        ));
     }
     let loaded = load_text(&text);
     assert_eq!(loaded.snapshot.unwrap().routes.len(), 10_000);

@@ -138,7 +138,8 @@ pub fn endpoint(text: &At<&str>, weight: u16, found: Found<'_>) -> Option<Endpoi
         return None;
     }
     let checked = check_authority(authority.as_bytes());
-    let Some((len, port)) = checked.ok().and_then(|(len, port)| Some((len, port.or(default_port)?)))
+    let Some((len, port)) =
+        checked.ok().and_then(|(len, port)| Some((len, port.or(default_port)?)))
     else {
         let hint = "as \"10.0.0.1:8080\", \"app.internal:80\", \"[::1]:80\" or \"unix:/path\"";
         let message = format!("\"{}\" is not an endpoint", text.value);

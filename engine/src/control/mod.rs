@@ -138,7 +138,8 @@ fn bounds(snapshot: &Snapshot, descriptors: u64) -> Result<Vec<(u32, Option<u32>
              hard limit (ulimit -Hn, or LimitNOFILE= in the unit)"
         )));
     }
-    let wanted: u64 = snapshot.listeners.iter().filter_map(|l| l.connections_max).map(u64::from).sum();
+    let wanted: u64 =
+        snapshot.listeners.iter().filter_map(|l| l.connections_max).map(u64::from).sum();
     if wanted * 2 > usable {
         return Err(Failed::Start(format!(
             "connections_max asks for {wanted} connections, which may need {} file descriptors, \
@@ -160,9 +161,10 @@ fn start(
     sockets: &mut Vec<Vec<worker::Socket>>,
 ) -> Result<Running, Failed> {
     let (sender, reports) = channel();
-    let memory = snapshot.server.memory_max.unwrap_or_else(|| {
-        (cores::memory_allowed() / MEMORY_SHARE).min(MEMORY_DEFAULT_MAX)
-    });
+    let memory = snapshot
+        .server
+        .memory_max
+        .unwrap_or_else(|| (cores::memory_allowed() / MEMORY_SHARE).min(MEMORY_DEFAULT_MAX));
     let mut running = Running { threads: Vec::new(), mailboxes: Vec::new(), reports };
     for id in 0..cores.workers {
         let failed = |e: std::io::Error| Failed::Start(format!("worker {id} can't start: {e}"));

@@ -38,7 +38,10 @@ fn resolver() -> Result<TokioResolver, String> {
     builder.build().map_err(|e| e.to_string())
 }
 
-async fn lookup(resolver: &Result<TokioResolver, String>, name: &Name<'_>) -> Result<Resolved, String> {
+async fn lookup(
+    resolver: &Result<TokioResolver, String>,
+    name: &Name<'_>,
+) -> Result<Resolved, String> {
     let addresses = |ips: Vec<std::net::IpAddr>| Resolved {
         upstream: name.upstream,
         endpoint: name.endpoint,

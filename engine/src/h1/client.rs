@@ -126,8 +126,8 @@ pub fn encode_answer(out: &mut Vec<u8>, o: &AnswerOut<'_>) {
             FieldId::ContentLength | FieldId::TransferEncoding => false,
             id => !connection::is_hop_by_hop(id),
         };
-        let nominated = o.answer.options.nominated
-            && connection::is_nominated(&head.fields, buf, name);
+        let nominated =
+            o.answer.options.nominated && connection::is_nominated(&head.fields, buf, name);
         if keeps && !nominated && !o.edits.is_some_and(|e| is_replaced(e, field.id, name)) {
             encode::field(out, name, field.value.of(buf));
         }

@@ -63,12 +63,7 @@ pub fn is_trusted(ip: IpAddr, trusted: &[Prefix]) -> bool {
 
 /// The client's address: the peer's, or, behind trusted proxies, the last one in
 /// `X-Forwarded-For` that is not a trusted proxy itself. What cannot be read ends the walk.
-pub fn client_address(
-    peer: IpAddr,
-    trusted: &[Prefix],
-    fields: &Fields,
-    head: &[u8],
-) -> IpAddr {
+pub fn client_address(peer: IpAddr, trusted: &[Prefix], fields: &Fields, head: &[u8]) -> IpAddr {
     let mut client = peer;
     if !is_trusted(peer, trusted) {
         return client;

@@ -101,8 +101,11 @@ impl Template {
                 b'{' => {
                     let len = bytes[at..].iter().position(|&b| b == b'}').ok_or(unbalanced)?;
                     let name = &text[at + 1..at + len];
-                    let var = Var::named(name, params)
-                        .map_err(|kind| TemplateError { at, len: len + 1, kind })?;
+                    let var = Var::named(name, params).map_err(|kind| TemplateError {
+                        at,
+                        len: len + 1,
+                        kind,
+                    })?;
                     if !literal.is_empty() {
                         parts.push(Part::Text(std::mem::take(&mut literal).into()));
                     }
@@ -226,7 +229,7 @@ impl Var {
             "request_id" => Ok(Var::RequestId),
             "route" => Ok(Var::Route),
             "consumer" => Err(TemplateErrorKind::NotYet),
-            _ if name.starts_with("query.") => Ok(Var::QueryParam(name[6..].as_bytes().into())),
+            _ if name.starts_with("query.") => Ok(Var::QueryParam(name.as_bytes()[6..].into())),
             _ if name.starts_with("header.") => Ok(Var::Header(lower(&name[7..]))),
             _ if name.contains(":/") => Err(TemplateErrorKind::NotYet),
             _ => {

@@ -17,12 +17,12 @@ pub mod timer;
 pub(crate) mod net;
 pub(crate) mod uring;
 
+#[cfg(test)]
+pub use crate::sim::rt::*;
 #[cfg(not(test))]
 pub use net::*;
 #[cfg(not(test))]
 pub use uring::*;
-#[cfg(test)]
-pub use crate::sim::rt::*;
 
 pub use buf::{Buf, BufPool};
 pub use timer::{Timers, Watch};

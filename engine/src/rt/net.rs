@@ -78,9 +78,7 @@ impl Stream {
     pub async fn connect(address: &EndpointAddress) -> io::Result<Stream> {
         let (domain, to) = match address {
             EndpointAddress::Ip(ip) => (socket2::Domain::for_address(*ip), (*ip).into()),
-            EndpointAddress::Unix(path) => {
-                (socket2::Domain::UNIX, socket2::SockAddr::unix(path)?)
-            }
+            EndpointAddress::Unix(path) => (socket2::Domain::UNIX, socket2::SockAddr::unix(path)?),
             EndpointAddress::Name { .. } => return Err(io::ErrorKind::InvalidInput.into()),
         };
         let socket = socket2::Socket::new(domain, socket2::Type::STREAM.nonblocking(), None)?;
@@ -130,12 +128,7 @@ impl Stream {
         debug_assert!(!room.is_empty(), "a read of nothing looks like the end");
         // SAFETY: writes at most `room.len()` bytes into `room`.
         check(unsafe {
-            libc::recv(
-                self.handle(),
-                room.as_mut_ptr().cast(),
-                room.len(),
-                libc::MSG_DONTWAIT,
-            )
+            libc::recv(self.handle(), room.as_mut_ptr().cast(), room.len(), libc::MSG_DONTWAIT)
         })
     }
 
@@ -342,9 +335,9 @@ pub fn listen_unix(path: &Path, backlog: u32) -> io::Result<OwnedFd> {
     };
     let listener = socket()?;
     if let Err(e) = listener.bind(&address) {
-        let dead = socket()?.connect(&address).is_err_and(|e| {
-            e.kind() == io::ErrorKind::ConnectionRefused
-        });
+        let dead = socket()?
+            .connect(&address)
+            .is_err_and(|e| e.kind() == io::ErrorKind::ConnectionRefused);
         if e.kind() != io::ErrorKind::AddrInUse || !dead {
             return Err(e);
         }

@@ -110,7 +110,11 @@ impl Timers {
             look_at: Mono::NEVER,
             looks: Vec::new(),
         };
-        Rc::new(Timers { inner: RefCell::new(inner), live: Cell::new(0), stopped: Cell::new(false) })
+        Rc::new(Timers {
+            inner: RefCell::new(inner),
+            live: Cell::new(0),
+            stopped: Cell::new(false),
+        })
     }
 
     /// Watches alive; zero at rest.
@@ -192,8 +196,7 @@ impl Timers {
         let stretch = 1 + looks.len() as u64 / HANGUP_SOCKETS_PER_PERIOD;
         let busy = inner.entries.iter().any(|e| e.handle >= 0);
         inner.round = inner.round.wrapping_add(1);
-        inner.look_at =
-            if busy { now.after(HANGUP_EVERY * stretch as u32) } else { Mono::NEVER };
+        inner.look_at = if busy { now.after(HANGUP_EVERY * stretch as u32) } else { Mono::NEVER };
         drop(inner);
         super::hangups(&looks, |index, hangup| self.inner.borrow_mut().hung_up(index, hangup));
         looks.clear();
@@ -328,10 +331,10 @@ impl Inner {
                 return;
             }
             self.tick = next;
-            if next % (L0 * L1) == 0 {
+            if next.is_multiple_of(L0 * L1) {
                 self.take_slot(L0 + L1 + (next / (L0 * L1)) % L2);
             }
-            if next % L0 == 0 {
+            if next.is_multiple_of(L0) {
                 self.take_slot(L0 + (next / L0) % L1);
             }
             self.take_slot(next % L0);

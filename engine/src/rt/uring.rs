@@ -65,16 +65,16 @@ pub fn spawn<F>(task: F, on_panic: impl FnOnce() + 'static)
 where
     F: Future<Output = ()> + 'static,
 {
+    #[allow(clippy::disallowed_methods)] // this is the door
     monoio::spawn(async move {
         let mut task = pin!(task);
-        let outcome = poll_fn(|cx| {
-            match catch_unwind(AssertUnwindSafe(|| task.as_mut().poll(cx))) {
+        let outcome =
+            poll_fn(|cx| match catch_unwind(AssertUnwindSafe(|| task.as_mut().poll(cx))) {
                 Ok(Poll::Pending) => Poll::Pending,
                 Ok(Poll::Ready(())) => Poll::Ready(true),
                 Err(_) => Poll::Ready(false),
-            }
-        })
-        .await;
+            })
+            .await;
         if !outcome {
             on_panic();
         }
@@ -129,10 +129,7 @@ type UringRuntime = monoio::Runtime<monoio::time::TimeDriver<monoio::IoUringDriv
 
 /// Runs one worker on this thread until its future ends. `make` is called inside the runtime,
 /// with the driver that was found.
-pub fn run<F: Future<Output = ()>>(
-    driver: Driver,
-    make: impl FnOnce(Ran) -> F,
-) -> io::Result<()> {
+pub fn run<F: Future<Output = ()>>(driver: Driver, make: impl FnOnce(Ran) -> F) -> io::Result<()> {
     type Rung = (Ran, fn(&mut io_uring::Builder));
     let ladder: [Rung; 3] = [
         (Ran::UringDefer, |b| {

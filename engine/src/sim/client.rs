@@ -28,8 +28,8 @@ struct Ask {
 
 fn draw(rng: &mut Rng, faults: &Faults, oracle: &Shared, last: bool) -> Ask {
     let nonce = rng.next_u64();
-    let method = [Method::Get, Method::Get, Method::Post, Method::Put, Method::Head]
-        [rng.below(5) as usize];
+    let method =
+        [Method::Get, Method::Get, Method::Post, Method::Put, Method::Head][rng.below(5) as usize];
     let has_body = matches!(method, Method::Post | Method::Put);
     let size = if has_body { [0, 5, 700, 9_000, 60_000][rng.below(5) as usize] } else { 0 };
     let body: Vec<u8> = (0..size).map(|i| b'0' + (i % 10) as u8).collect();
@@ -193,9 +193,10 @@ impl Reader<'_> {
                 oracle.borrow_mut().violated("the gateway sent a bad framing".to_owned());
                 return false;
             };
-            let nonce = head.fields.named(&bytes, b"x-nonce").next().and_then(|f| {
-                std::str::from_utf8(f.value.of(&bytes)).ok()?.parse::<u64>().ok()
-            });
+            let nonce =
+                head.fields.named(&bytes, b"x-nonce").next().and_then(|f| {
+                    std::str::from_utf8(f.value.of(&bytes)).ok()?.parse::<u64>().ok()
+                });
             let body = Body::new(framing, Out::Data, &limits);
             let Some(body) = read_body(self, body).await else { return false };
             oracle.borrow_mut().client_got(ask.nonce, head.status, nonce, &body);

@@ -10,8 +10,8 @@ use std::task::{Poll, Waker};
 use std::time::Duration;
 
 pub use crate::rt::net::{Peer, duplicate, listen_tcp, listen_unix};
-use crate::rt::{Hangup, Shut};
 pub use crate::rt::uring::{Ran, entropy, run};
+use crate::rt::{Hangup, Shut};
 use crate::sim::exec::{self, world};
 use crate::sim::net::End;
 use crate::snapshot::EndpointAddress;

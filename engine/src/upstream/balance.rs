@@ -50,9 +50,7 @@ fn least_request<'t, C>(
 ) -> Option<&'t Rc<Target<C>>> {
     let a = draw(targets, rng, &usable, None)?;
     let Some(b) = draw(targets, rng, &usable, Some(a.serial)) else { return Some(a) };
-    let load = |x: &Target<C>, y: &Target<C>| {
-        u64::from(x.inflight.get()) * u64::from(y.weight)
-    };
+    let load = |x: &Target<C>, y: &Target<C>| u64::from(x.inflight.get()) * u64::from(y.weight);
     Some(if load(b, a) < load(a, b) { b } else { a })
 }
 
@@ -146,7 +144,10 @@ mod tests {
         let mut rng = Rng::from_u64(1);
         targets[0].inflight.set(3);
         for _ in 0..50 {
-            assert_eq!(pick(Balance::LeastRequest, &targets, &mut rng, |_| true).unwrap().serial, 1);
+            assert_eq!(
+                pick(Balance::LeastRequest, &targets, &mut rng, |_| true).unwrap().serial,
+                1
+            );
         }
     }
 

@@ -169,9 +169,7 @@ impl<C> Local<C> {
         targets.retain(is_kept);
         for &ip in &resolved.addresses {
             let address = EndpointAddress::Ip(ip);
-            let known = |t: &Rc<Target<C>>| {
-                t.endpoint == resolved.endpoint && t.address == address
-            };
+            let known = |t: &Rc<Target<C>>| t.endpoint == resolved.endpoint && t.address == address;
             if !targets.iter().any(known) {
                 let target = self.target(resolved.endpoint, address.clone(), endpoint.weight);
                 targets.push(target);
@@ -196,7 +194,7 @@ impl<C> Local<C> {
     /// Drops idle connections whose time has come. True while any is left.
     pub fn expire(&self, now: Mono) -> bool {
         let targets = self.targets.borrow();
-        targets.iter().fold(false, |any, t| t.pool.borrow_mut().expire(now) || any)
+        targets.iter().filter(|t| t.pool.borrow_mut().expire(now)).count() > 0
     }
 
     /// Makes room under `open_max` by dropping the idle connection of another target.

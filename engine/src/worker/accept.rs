@@ -124,10 +124,7 @@ pub async fn accept_loop(w: Rc<Worker>, listener: Listener, id: ListenerId) {
 }
 
 fn is_exhausted(e: &io::Error) -> bool {
-    matches!(
-        e.raw_os_error(),
-        Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM)
-    )
+    matches!(e.raw_os_error(), Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM))
 }
 
 async fn drained(w: &Worker) {

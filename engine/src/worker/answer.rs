@@ -159,9 +159,7 @@ fn look(
     let asked = x.upgrade();
     let is_tunnel = status == 101;
     let upgrade = match asked {
-        Some(name) if is_tunnel => {
-            Some(answer.upgrade_among(buf, name).ok_or(Failure::BadAnswer)?)
-        }
+        Some(name) if is_tunnel => Some(answer.upgrade_among(buf, name).ok_or(Failure::BadAnswer)?),
         None if is_tunnel => return Err(Failure::BadAnswer), // nobody asked
         _ => None,
     };

@@ -140,12 +140,7 @@ enum Head {
     Refused(Next),
 }
 
-async fn next_head(
-    conn: &Conn,
-    buf: &mut Buf,
-    request: &mut Request,
-    deadline: Mono,
-) -> Head {
+async fn next_head(conn: &Conn, buf: &mut Buf, request: &mut Request, deadline: Mono) -> Head {
     let mut fresh = !buf.is_empty();
     loop {
         if fresh {

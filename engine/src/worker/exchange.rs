@@ -341,11 +341,7 @@ struct AttemptFailed {
     reused: bool,
 }
 
-async fn attempt(
-    x: &Exchange<'_>,
-    lease: Lease,
-    due: Mono,
-) -> Result<Done, AttemptFailed> {
+async fn attempt(x: &Exchange<'_>, lease: Lease, due: Mono) -> Result<Done, AttemptFailed> {
     let reused = lease.reused;
     let mut body = Body::new(x.request.framing, Out::Raw, &x.limits());
     let (mut head, mut aux) = (x.conn.w.scratch(), x.conn.w.scratch());
@@ -370,11 +366,8 @@ async fn attempt(
             return Err(AttemptFailed { failed, resendable: resendable(&body), reused });
         }
     };
-    let gate = Gate {
-        request_done: Cell::new(false),
-        head_seen: Cell::new(false),
-        due: Cell::new(due),
-    };
+    let gate =
+        Gate { request_done: Cell::new(false), head_seen: Cell::new(false), due: Cell::new(due) };
     let whole = sent == head.len() + step.raw && aux.is_empty();
     let relayed = if whole && body.is_done() {
         drop((head, aux));

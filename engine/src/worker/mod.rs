@@ -112,6 +112,8 @@ pub struct Worker {
     scratch: RefCell<Vec<Vec<u8>>>,
     answer: RefCell<Answer>,
     trailers: RefCell<parser::Fields>,
+    /// Boxed: they move between here and their connections' futures.
+    #[allow(clippy::vec_box)]
     requests: RefCell<Vec<Box<Request>>>,
     connections: Cell<u32>,
     accepting: Cell<u32>,
@@ -232,8 +234,8 @@ impl Worker {
                 rt::pause(EXPIRE_EVERY).await;
                 let now = rt::now();
                 let view = w.view();
-                let left = view.upstreams.iter().fold(false, |any, u| u.expire(now) || any);
-                if !left {
+                let left = view.upstreams.iter().filter(|u| u.expire(now)).count();
+                if left == 0 {
                     break;
                 }
             }
@@ -332,10 +334,5 @@ pub async fn serve(
     }
     w.view().upstreams.iter().for_each(|u| u.close_idle());
     w.timers.stop();
-    Report {
-        worker: w.id,
-        recorder: w.recorder.take(),
-        panics: w.panics.get(),
-        cut: w.cut.get(),
-    }
+    Report { worker: w.id, recorder: w.recorder.take(), panics: w.panics.get(), cut: w.cut.get() }
 }

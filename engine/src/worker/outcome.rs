@@ -21,7 +21,9 @@ pub enum Failure {
     ConnectTimeout,
     Busy,
     /// The origin closed before a byte of its answer. `sent`: a byte of the request went out.
-    Closed { sent: bool },
+    Closed {
+        sent: bool,
+    },
     /// The origin's answer breaks the rules, or ended in its head.
     BadAnswer,
     /// The origin ended in the middle of its body.

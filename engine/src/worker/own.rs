@@ -90,8 +90,7 @@ async fn write_problem(
 ) -> bool {
     let (mut out, mut body) = (conn.w.scratch(), conn.w.scratch());
     let date = conn.w.date(rt::cached_now());
-    let head =
-        ReplyHead { status: 0, content_type: "", date: &date, close, keep_alive, head_only };
+    let head = ReplyHead { status: 0, content_type: "", date: &date, close, keep_alive, head_only };
     reply::write_problem(&mut out, &mut body, head, problem, details);
     deliver(conn, &out).await
 }
