@@ -114,4 +114,18 @@ on_both_drivers! {
         client.head().unwrap();
         assert!(!client.rest().0.ends_with(b"0\r\n\r\n"));
     }
+
+    fn a_client_that_never_reads_is_cut(driver: &str) {
+        let origin = Origin::new();
+        let gateway = start(driver, &origin, "body_timeout = \"300ms\"\n");
+        let mut client = Client::connect(&gateway.address());
+        client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+        let mut up = origin.accept();
+        up.head();
+        up.send("HTTP/1.1 200 OK\r\nContent-Length: 1000000000\r\n\r\n");
+        let part = vec![b'x'; 1 << 20];
+        let sent = (0..1000).take_while(|_| up.try_send(&part)).count();
+        assert!(sent < 100, "back-pressure held the origin, then the timeout ended it: {sent} MiB");
+        assert!(gateway.memory_kib("VmHWM") < 64 << 10);
+    }
 }

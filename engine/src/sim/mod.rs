@@ -9,3 +9,4 @@ mod oracle;
 mod origin;
 pub mod rt;
 mod swarm;
+mod timing;
