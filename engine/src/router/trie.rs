@@ -26,6 +26,8 @@ pub(super) const NONE: u32 = u32::MAX;
 /// In `back`: the node is the one whose param began this run.
 const UP: u32 = 1 << 31;
 const LABEL_BYTES: usize = 24;
+/// `0x01` in every byte.
+const ONES: u64 = u64::MAX / 255;
 /// `label_len` of a label in `Trie::texts`; the label's field holds where and how long.
 const LONG: u8 = u8::MAX;
 /// Up to this many children are found by comparing all their first bytes at once.
@@ -142,11 +144,9 @@ impl Trie {
                 return pos;
             };
             let next = &self.nodes[kid as usize];
-            let len = next.label_len as usize;
-            let is_next = if len <= LABEL_BYTES {
-                rest.len() >= len && is_same(&rest[..len], &next.label[..len])
-            } else {
-                rest.starts_with(self.long_label(next))
+            let is_next = match next.label_len {
+                LONG => rest.starts_with(self.long_label(next)),
+                _ => next.begins(rest),
             };
             if !is_next {
                 return pos;
@@ -174,9 +174,25 @@ impl Trie {
 }
 
 impl Node {
+    /// Whether `path` begins with the label, which is not `LONG`.
+    ///
+    /// Fast path: three words under masks while the path is long enough, so that the label's
+    /// length is no branch; near the path's end as few words as hold the label.
+    #[inline(always)]
+    fn begins(&self, path: &[u8]) -> bool {
+        let len = self.label_len as usize;
+        if let Some(path) = path.first_chunk::<LABEL_BYTES>() {
+            let diff = |i: usize| (word(path, i) ^ word(&self.label, i)) & MASKS[len & 31][i];
+            return diff(0) | diff(1) | diff(2) == 0;
+        }
+        if path.len() < len {
+            return false;
+        }
+        is_same(&path[..len], &self.label[..len])
+    }
+
     #[inline(always)]
     fn kid(&self, b: u8) -> Option<u32> {
-        const ONES: u64 = u64::MAX / 255;
         if self.kids_count as usize <= LISTED_MAX {
             // The lowest zero byte of `diff` is exact (the trick's false ones lie above it). The
             // list is filled up with 0xFF, which begins no label.
@@ -195,9 +211,29 @@ impl Node {
     }
 }
 
+#[inline(always)]
+fn word(bytes: &[u8; LABEL_BYTES], i: usize) -> u64 {
+    let mut word = [0; 8];
+    word.copy_from_slice(&bytes[i * 8..i * 8 + 8]);
+    u64::from_le_bytes(word)
+}
+
+/// By length, the bits of a label's words that count.
+static MASKS: [[u64; 3]; 32] = {
+    let mut masks = [[0; 3]; 32];
+    let mut len = 0;
+    while len <= LABEL_BYTES {
+        let mut i = 0;
+        while i < len {
+            masks[len][i / 8] |= 0xFF << (i % 8 * 8);
+            i += 1;
+        }
+        len += 1;
+    }
+    masks
+};
+
 /// Equality of two slices of one length up to `LABEL_BYTES`.
-///
-/// Fast path: words instead of a call to `memcmp`.
 #[inline(always)]
 fn is_same(a: &[u8], b: &[u8]) -> bool {
     if let (Some((a8, a_rest)), Some((b8, b_rest))) =
@@ -219,9 +255,20 @@ fn is_same(a: &[u8], b: &[u8]) -> bool {
     a.iter().zip(b).all(|(a, b)| a == b)
 }
 
-#[inline]
+/// Fast path: params are short, so words here beat a search made for long texts.
+#[inline(always)]
 fn segment_end(path: &[u8], start: usize) -> usize {
-    memchr::memchr(b'/', &path[start..]).map_or(path.len(), |len| start + len)
+    const SLASHES: u64 = ONES * b'/' as u64;
+    let mut at = start;
+    while let Some(word) = path[at..].first_chunk::<8>() {
+        let diff = u64::from_le_bytes(*word) ^ SLASHES;
+        let zero = diff.wrapping_sub(ONES) & !diff & (ONES << 7);
+        if zero != 0 {
+            return at + zero.trailing_zeros() as usize / 8;
+        }
+        at += 8;
+    }
+    path[at..].iter().position(|b| *b == b'/').map_or(path.len(), |len| at + len)
 }
 
 /// A node while rules are added.
