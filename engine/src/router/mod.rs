@@ -24,6 +24,7 @@
 mod build;
 mod conflict;
 mod host;
+mod jump;
 #[doc(hidden)]
 pub mod naive;
 mod pattern;

@@ -21,6 +21,7 @@
 use parser::Span;
 
 use super::Params;
+use super::jump::{HOPS_WORTH, Jumps, SEGMENTS_MAX};
 
 pub(super) const NONE: u32 = u32::MAX;
 /// In `back`: the node is the one whose param began this run.
@@ -39,7 +40,8 @@ const LISTED_MAX: usize = 8;
 struct Node {
     /// First bytes of the children: a list of up to 8, or a bitmap of the 128 ASCII bytes.
     keys: [u64; 2],
-    /// What follows the first byte, which the parent has compared.
+    /// What follows the first byte, which the parent has compared. A root's is empty, and its
+    /// first byte says how many segments `Trie::jumps` takes, 0 for no jumps.
     label: [u8; LABEL_BYTES],
     /// The first child; the others follow it in the order of `keys`.
     kids: u32,
@@ -63,6 +65,7 @@ pub(super) struct Trie {
     nodes: Vec<Node>,
     /// Labels longer than `LABEL_BYTES`.
     texts: Vec<u8>,
+    jumps: Jumps,
 }
 
 impl Trie {
@@ -89,7 +92,7 @@ impl Trie {
         visited: &mut usize,
     ) -> bool {
         params.len = 0;
-        let (mut at, mut run) = (root, 0);
+        let (mut at, mut run) = (self.start(root, path), 0);
         loop {
             let pos = self.descend(&mut at, run, path, visited);
             let node = &self.nodes[at as usize];
@@ -130,11 +133,29 @@ impl Trie {
         }
     }
 
+    /// Where to begin: below the root, if the path's first segments are known.
+    #[inline(always)]
+    fn start(&self, root: u32, path: &[u8]) -> u32 {
+        let mut segments = self.nodes[root as usize].label[0];
+        if segments == 0 {
+            return root;
+        }
+        let mut end = 0;
+        while segments > 0 {
+            if end == path.len() {
+                return root;
+            }
+            end = segment_end(path, end + 1);
+            segments -= 1;
+        }
+        self.jumps.find(root, &path[..end]).unwrap_or(root)
+    }
+
     /// Follows static children as far as the path does; where in the path that ends.
     #[inline(always)]
     fn descend(&self, at: &mut u32, run: usize, path: &[u8], visited: &mut usize) -> usize {
         let mut node = &self.nodes[*at as usize];
-        let mut pos = run;
+        let mut pos = run + node.depth as usize;
         loop {
             *visited += 1;
             let Some((&b, rest)) = path[pos..].split_first() else {
@@ -169,7 +190,7 @@ impl Trie {
     }
 
     pub(super) fn heap_bytes(&self) -> usize {
-        size_of_val(&*self.nodes) + self.texts.len()
+        size_of_val(&*self.nodes) + self.texts.len() + self.jumps.heap_bytes()
     }
 }
 
@@ -253,6 +274,12 @@ fn is_same(a: &[u8], b: &[u8]) -> bool {
         return a4 == b4 && a_last == b_last;
     }
     a.iter().zip(b).all(|(a, b)| a == b)
+}
+
+impl Node {
+    fn each_kid(&self) -> impl Iterator<Item = (u8, u32)> {
+        (0..128).filter_map(|b| self.kid(b).map(|kid| (b, kid)))
+    }
 }
 
 /// Fast path: params are short, so words here beat a search made for long texts.
@@ -385,6 +412,7 @@ impl Drafts {
                 node.keys = keys(kids.iter().map(|kid| self.0[*kid as usize].label[0]));
             }
         }
+        trie.add_jumps();
         trie.nodes.shrink_to_fit();
         trie.texts.shrink_to_fit();
         trie
@@ -423,6 +451,98 @@ impl Trie {
         });
         self.nodes.len() as u32 - 1
     }
+}
+
+/// Choosing the jumps.
+impl Trie {
+    fn add_jumps(&mut self) {
+        let is_root = |at: &u32| {
+            let node = &self.nodes[*at as usize];
+            node.depth == 0 && node.back == NONE
+        };
+        let roots: Vec<u32> = (0..self.nodes.len() as u32).filter(is_root).collect();
+        let mut list = Vec::new();
+        for root in roots {
+            // Nodes that jumps of so many segments skip, less what jumps cost, over all places.
+            let mut gain = [0; SEGMENTS_MAX + 1];
+            self.each_text(root, |text, above| {
+                let places = self.places(above[above.len() - 1]);
+                for (segments, gain) in gain.iter_mut().enumerate().skip(1) {
+                    let hops = beginning(text, segments).map_or(0, |end| self.hops(above, end));
+                    *gain += (hops as isize - HOPS_WORTH as isize) * places as isize;
+                }
+            });
+            let best = (1..=SEGMENTS_MAX).max_by_key(|segments| gain[*segments]).unwrap_or(0);
+            if gain[best] <= 0 {
+                continue;
+            }
+            self.nodes[root as usize].label[0] = best as u8;
+            let from = list.len();
+            self.each_text(root, |text, above| {
+                if let Some(end) = beginning(text, best) {
+                    list.push((root, text[..end].to_vec(), above[self.hops(above, end)]));
+                }
+            });
+            list[from..].sort();
+            list.dedup();
+        }
+        self.jumps = Jumps::new(&list);
+    }
+
+    /// Every static text of the root's run that ends a pattern or comes before a param, with the
+    /// nodes from the root down to it.
+    fn each_text(&self, root: u32, mut take: impl FnMut(&[u8], &[u32])) {
+        let mut text: Vec<u8> = Vec::new();
+        let mut above: Vec<u32> = Vec::new();
+        let mut todo = vec![(root, 0, 0)];
+        while let Some((at, first, hops)) = todo.pop() {
+            let node = &self.nodes[at as usize];
+            above.truncate(hops);
+            text.truncate(above.last().map_or(0, |at| self.nodes[*at as usize].depth.into()));
+            if hops > 0 {
+                text.push(first);
+                text.extend_from_slice(self.label(node));
+            }
+            above.push(at);
+            if node.exact != NONE || node.rest != NONE || node.param != NONE {
+                take(&text, &above);
+            }
+            todo.extend(node.each_kid().map(|(first, kid)| (kid, first, hops + 1)));
+        }
+    }
+
+    /// The last of the nodes `above` that ends within the first `end` bytes.
+    fn hops(&self, above: &[u32], end: usize) -> usize {
+        above.partition_point(|at| self.nodes[*at as usize].depth as usize <= end) - 1
+    }
+
+    /// The places of a node itself and behind its param.
+    fn places(&self, at: u32) -> usize {
+        let own = |node: &Node| usize::from(node.exact != NONE) + usize::from(node.rest != NONE);
+        let node = &self.nodes[at as usize];
+        let mut count = own(node);
+        let mut todo: Vec<u32> = (node.param != NONE).then_some(node.param).into_iter().collect();
+        while let Some(at) = todo.pop() {
+            let node = &self.nodes[at as usize];
+            count += own(node);
+            todo.extend((node.param != NONE).then_some(node.param));
+            todo.extend(node.each_kid().map(|(_, kid)| kid));
+        }
+        count
+    }
+
+    fn label<'a>(&'a self, node: &'a Node) -> &'a [u8] {
+        match node.label_len {
+            LONG => self.long_label(node),
+            len => &node.label[..len as usize],
+        }
+    }
+}
+
+/// Where the first `segments` segments of a text end, if it has as many.
+fn beginning(text: &[u8], segments: usize) -> Option<usize> {
+    let slashes = text.iter().enumerate().filter(|(i, b)| **b == b'/' && *i > 0).map(|(i, _)| i);
+    slashes.chain([text.len()]).filter(|end| *end > 0).nth(segments - 1)
 }
 
 fn keys(bytes: impl ExactSizeIterator<Item = u8>) -> [u64; 2] {
