@@ -1,3 +1,4 @@
+<<<<<<< HEAD
 //! End to end: the real binary against real servers and origins that misbehave. One module per
 //! promise; most promises are tested on both drivers. Times are asserted in the simulated world;
 //! here it is order that counts.
@@ -42,3 +43,6 @@ mod relay;
 mod timeouts;
 mod upgrade;
 mod workers;
+=======
+
+>>>>>>> wt-router

@@ -11,7 +11,7 @@ use super::upstreams::{Named, anonymous};
 use crate::action::{Action, To};
 use crate::http::template::nearest;
 use crate::ids::{RouteId, UpstreamId};
-use crate::router::{Router, Rule, build};
+use crate::router::{self, Router, Rule};
 use crate::snapshot::{
     EndpointAddress, ListenAddress, Listener, Route, Server, Snapshot, Upstream,
 };
@@ -248,14 +248,14 @@ fn routers(
         let of_group: Vec<usize> =
             routes.iter().enumerate().filter(|(_, r)| belongs(r)).map(|(n, _)| n).collect();
         let rules: Vec<Rule> = of_group.iter().map(|&n| routes[n].rule.clone()).collect();
-        for (a, b) in build::overlaps(&rules) {
+        for (a, b) in router::overlaps(&rules) {
             report(routes, (of_group[a], of_group[b]), "W202", &mut reported, found);
         }
-        match build::build(&rules) {
+        match router::build(&rules) {
             Ok(router) => built.push(router),
             Err(problems) => {
                 for problem in problems {
-                    if let build::Problem::Conflict { first, second, .. } = problem {
+                    if let router::Problem::Conflict { first, second, .. } = problem {
                         let pair = (of_group[first], of_group[second]);
                         report(routes, pair, "E131", &mut reported, found);
                     }

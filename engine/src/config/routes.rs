@@ -7,7 +7,7 @@ use super::reader::{Found, Reader, table_of};
 use super::tree::{At, Table, Value};
 use crate::http::edit::{Edit, EditName, Edits, HeaderEdits};
 use crate::http::template::{Template, TemplateErrorKind};
-use crate::router::{Rule, ValuePattern, build};
+use crate::router::{PatternError, Rule, ValuePattern, check_pattern};
 use parser::FieldId;
 
 /// A route as it was read, before names are looked up.
@@ -62,12 +62,17 @@ fn route(
     let path = r.text("path", found);
     let path_place = path.as_ref().map_or(place, |p| p.place);
     let path = path.map_or("/*", |p| p.value);
-    let params: Vec<String> = match build::check_pattern(path) {
+    let params: Vec<String> = match check_pattern(path) {
         Ok(names) => names.into_iter().map(str::to_owned).collect(),
         Err((reason, at)) => {
             let at = path_place.start + 1 + at as u32; // behind the quote
             let place = Place { start: at.min(path_place.end), ..path_place };
-            found.push("E110", place, format!("\"{path}\" is not a pattern"), reason.to_string());
+            found.push(
+                "E110",
+                place,
+                format!("\"{path}\" is not a pattern"),
+                pattern_hint(reason).to_owned(),
+            );
             Vec::new()
         }
     };
@@ -93,6 +98,22 @@ fn route(
         action: actions::action(name, &r, &params, base_dir, found),
         headers: headers_edits(&r, &params, found),
         settings: settings(&r, found),
+    }
+}
+
+fn pattern_hint(reason: PatternError) -> &'static str {
+    match reason {
+        PatternError::NoLeadingSlash => "a path begins with `/`",
+        PatternError::TooLong => "it is too long",
+        PatternError::EmptySegment => "`//` does not occur in canonical paths",
+        PatternError::DotSegment => "canonical paths have no `.` and `..`",
+        PatternError::BadByte => "write this byte as an escape, `%20` say",
+        PatternError::BadEscape => "two upper-case hex digits, and not of a plain character",
+        PatternError::MixedSegment => "a segment is a text, `{name}`, `{*rest}` or `*`",
+        PatternError::BadName => "a name is letters, digits, `_` and `-`",
+        PatternError::DuplicateName => "this name stands in it twice",
+        PatternError::RestNotLast => "`*` and `{*rest}` end a pattern",
+        PatternError::TooManyParams => "that is more parameters than a path may have",
     }
 }
 

@@ -110,7 +110,7 @@ fn announce(snapshot: &Snapshot, cores: &Cores, driver: Option<Ran>) {
              kernel.io_uring_disabled): running on epoll");
     }
     for listener in &snapshot.listeners {
-        let routes = snapshot.routers[listener.router].routes_len();
+        let routes = snapshot.routes.len();
         say(&format!(
             "listening on {} ({}): {routes} routes, {} workers, {driver}",
             sockets::address_text(&listener.address),

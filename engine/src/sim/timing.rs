@@ -284,7 +284,8 @@ fn silence_of_both_ends_a_tunnel_and_a_byte_of_either_keeps_it() {
     };
     let switch = |s: Rc<Stream>| async move {
         seconds(1).await;
-        let switch = "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n";
+        let switch =
+            "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n";
         write(&s, switch);
         seconds(60).await;
         write(&s, "pong");
