@@ -1,4 +1,3 @@
-<<<<<<< HEAD
 //! End to end: the real binary against real servers and origins that misbehave. One module per
 //! promise; most promises are tested on both drivers. Times are asserted in the simulated world;
 //! here it is order that counts.
@@ -43,6 +42,3 @@ mod relay;
 mod timeouts;
 mod upgrade;
 mod workers;
-=======
-
->>>>>>> wt-router

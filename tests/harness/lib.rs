@@ -1,4 +1,3 @@
-<<<<<<< HEAD
 //! What the end-to-end tests are made of: the real gateway, raw clients, origins that obey a
 //! script, nginx.
 
@@ -37,6 +36,3 @@ fn pause() {
     // SAFETY: poll of no descriptor with a timeout only waits.
     unsafe { libc::poll(std::ptr::null_mut(), 0, 5) };
 }
-=======
-
->>>>>>> wt-router
