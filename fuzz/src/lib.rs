@@ -6,10 +6,12 @@
 //! on stable Rust.
 
 mod chunks;
+mod engine_parts;
 mod heads;
 mod paths;
 
 pub use chunks::chunked;
+pub use engine_parts::{config, router};
 pub use heads::{request_head, response_head};
 pub use paths::target_path;
 
@@ -22,6 +24,8 @@ pub const TARGETS: &[(&str, Property)] = &[
     ("response_head", response_head),
     ("chunked", chunked),
     ("target_path", target_path),
+    ("router", router),
+    ("config", config),
 ];
 
 /// Bounds small enough for a fuzzer to reach them.

@@ -1,1 +1,93 @@
+//! Every example in the documents is run.
 
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use harness::gateway::binary;
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
+}
+
+fn documents() -> Vec<(String, String)> {
+    let mut paths = vec![root().join("README.md"), root().join("tuning.md")];
+    for entry in std::fs::read_dir(root().join("docs")).unwrap() {
+        paths.push(entry.unwrap().path());
+    }
+    let read = |p: PathBuf| (p.display().to_string(), std::fs::read_to_string(&p).unwrap());
+    paths.into_iter().filter(|p| p.extension().is_some_and(|e| e == "md")).map(read).collect()
+}
+
+/// The fenced blocks with this info string.
+fn blocks(text: &str, info: &str) -> Vec<String> {
+    let mut blocks = Vec::new();
+    let mut lines = text.lines();
+    while let Some(line) = lines.next() {
+        if line == format!("```{info}") {
+            let block: Vec<&str> = lines.by_ref().take_while(|l| *l != "```").collect();
+            blocks.push(block.join("\n") + "\n");
+        }
+    }
+    blocks
+}
+
+#[test]
+fn every_configuration_in_the_documents_checks() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut count = 0;
+    for (name, text) in documents() {
+        for block in blocks(&text, "toml") {
+            let file = dir.path().join("example.toml");
+            std::fs::write(&file, &block).unwrap();
+            let out = Command::new(binary())
+                .arg("check")
+                .arg("--deny-warnings")
+                .arg(&file)
+                .output()
+                .unwrap();
+            let said = String::from_utf8_lossy(&out.stderr).into_owned();
+            assert!(out.status.success(), "{name}:\n{block}\n{said}");
+            count += 1;
+        }
+    }
+    assert!(count >= 2, "the documents have examples");
+}
+
+#[test]
+fn the_first_five_minutes_run() {
+    let port = harness::free_port();
+    let readme = std::fs::read_to_string(root().join("README.md")).unwrap();
+    let block = &blocks(&readme, "sh runs")[0];
+    let run = format!("busbar run --set 'listener.web.address=\"127.0.0.1:{port}\"'");
+    let script = block.replace("busbar run", &run).replace("8080", &port.to_string());
+    let path =
+        format!("{}:{}", binary().parent().unwrap().display(), std::env::var("PATH").unwrap());
+    let dir = tempfile::tempdir().unwrap();
+    let out = Command::new("bash")
+        .args(["-e", "-m", "-c", &script])
+        .env("PATH", path)
+        .env_remove("BUSBAR_CONFIG")
+        .current_dir(dir.path())
+        .output()
+        .unwrap();
+    let (said, err) = (String::from_utf8_lossy(&out.stdout), String::from_utf8_lossy(&out.stderr));
+    assert!(said.contains("HTTP/1.1 200 OK") && said.contains("Busbar runs."), "{said}{err}");
+    assert!(said.contains("GET /echo/hello?from=me HTTP/1.1"), "{said}{err}");
+}
+
+#[test]
+fn the_mistake_shown_in_the_readme_is_what_is_said() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("busbar.toml");
+    std::fs::write(&file, "[route.app]\nto = \"http://127.0.0.1:3000\"\ntime_out = \"5s\"\n")
+        .unwrap();
+    let out = Command::new(binary())
+        .args(["check", "busbar.toml"])
+        .current_dir(dir.path())
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&out.stderr).into_owned();
+    let readme = std::fs::read_to_string(root().join("README.md")).unwrap();
+    let shown = blocks(&readme, "text").into_iter().find(|b| b.starts_with("E101")).unwrap();
+    assert!(said.contains(shown.trim_end()), "{said}");
+}

@@ -1,0 +1,12 @@
+//! Properties that the engine keeps beside the code they are about.
+
+/// The router agrees with the naive matcher on rules and requests made of `bytes`.
+pub fn router(bytes: &[u8]) {
+    engine::router::naive::check_bytes(bytes);
+}
+
+/// Loading a configuration never panics; every mistake lies in its source; a snapshot means that
+/// there was no error; the same text gives the same diagnostics.
+pub fn config(bytes: &[u8]) {
+    engine::config::fuzz::property(bytes);
+}
