@@ -1,0 +1,152 @@
+//! The request path allocates nothing after warm-up.
+
+#![allow(unsafe_code)] // counts on behalf of the system's allocator
+#![allow(clippy::disallowed_methods)]
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use engine::config::{self, Input};
+use engine::ids::ListenerId;
+use engine::rt;
+use engine::snapshot::Driver;
+use engine::worker::mailbox::{ToWorker, mailbox};
+use engine::worker::{self, Seat, Shared, Socket};
+
+struct Counting;
+
+static COUNT: AtomicU64 = AtomicU64::new(0);
+
+thread_local! {
+    static COUNTED: Cell<bool> = const { Cell::new(false) };
+}
+
+fn count() {
+    if COUNTED.with(Cell::get) {
+        COUNT.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+// SAFETY: every call goes to the system's allocator as it came.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        count();
+        // SAFETY: the caller's contract is the system's.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
+        // SAFETY: as above.
+        unsafe { System.dealloc(at, layout) }
+    }
+
+    unsafe fn realloc(&self, at: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        count();
+        // SAFETY: as above.
+        unsafe { System.realloc(at, layout, size) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\nServer: x\r\nContent-Length: 5\r\n\r\nhello";
+
+/// Answers each request that ends with an empty line or with `!`.
+fn origin() -> std::net::SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().map_while(Result::ok) {
+            std::thread::spawn(move || {
+                let (mut buf, mut seen) = ([0; 4096], Vec::new());
+                while let Ok(n @ 1..) = stream.read(&mut buf) {
+                    seen.extend_from_slice(&buf[..n]);
+                    if seen.ends_with(b"\r\n\r\n") || seen.ends_with(b"!") {
+                        seen.clear();
+                        stream.write_all(ANSWER).unwrap();
+                    }
+                }
+            });
+        }
+    });
+    address
+}
+
+fn ask(stream: &mut TcpStream, request: &[u8]) {
+    stream.write_all(request).unwrap();
+    let (mut buf, mut seen) = ([0; 4096], Vec::new());
+    while !seen.ends_with(b"hello") {
+        let n = stream.read(&mut buf).unwrap();
+        assert!(n > 0, "{}", String::from_utf8_lossy(&seen));
+        seen.extend_from_slice(&buf[..n]);
+    }
+}
+
+fn allocations_per_thousand(driver: Driver) -> u64 {
+    let text = format!(
+        "[route.app]\npath = \"/a/{{id}}\"\nto = \"http://{}\"\nheaders = {{ request = {{ set = {{ \
+         X-Id = \"{{id}}\" }} }} }}\n",
+        origin()
+    );
+    let loaded = config::load(Input {
+        text,
+        name: "test".to_owned(),
+        base_dir: None,
+        sets: Vec::new(),
+        env: &|_| None,
+    });
+    let snapshot = Arc::new(loaded.snapshot.expect("valid"));
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.set_nonblocking(true).unwrap();
+    let address = listener.local_addr().unwrap();
+    let (mailbox, slot) = mailbox().unwrap();
+    let seat = Seat {
+        id: 0,
+        workers: 1,
+        snapshot,
+        sockets: vec![Socket { listener: ListenerId(0), fd: listener.into(), unix: false }],
+        shared: Shared::new(&[(100, None)], 1),
+        buf_bytes_max: 1 << 24,
+        seed: [7; 16],
+    };
+    let worker = std::thread::spawn(move || {
+        rt::run(driver, |_| async move {
+            COUNTED.with(|c| c.set(true));
+            worker::run(seat, slot.open().unwrap()).await;
+        })
+        .unwrap();
+    });
+    let mut client = TcpStream::connect(address).unwrap();
+    client.set_nodelay(true).unwrap();
+    let get = b"GET /a/1?x=y HTTP/1.1\r\nHost: a.example\r\nAccept: */*\r\nCookie: a=b\r\n\r\n";
+    let post = b"POST /a/2 HTTP/1.1\r\nHost: a.example\r\nContent-Length: 6\r\n\r\nworld!";
+    for _ in 0..200 {
+        ask(&mut client, get);
+        ask(&mut client, post);
+    }
+    let before = COUNT.load(Ordering::Relaxed);
+    for _ in 0..500 {
+        ask(&mut client, get);
+        ask(&mut client, post);
+    }
+    let count = COUNT.load(Ordering::Relaxed) - before;
+    drop(client);
+    mailbox.send(ToWorker::Drain);
+    worker.join().unwrap();
+    count
+}
+
+/// One test, since the counter is one.
+#[test]
+fn the_request_path_allocates_nothing() {
+    for driver in [Driver::Auto, Driver::Epoll] {
+        let count = allocations_per_thousand(driver);
+        // Timers of the runtime itself may allocate now and then; never once per request.
+        assert!(count < 20, "{driver:?}: {count} allocations in 1000 requests");
+    }
+}
