@@ -82,6 +82,24 @@ impl Trie {
         self.walk(root, path, params, take, &mut 0)
     }
 
+    #[cfg(test)]
+    pub(super) fn any_place_counted(
+        &self,
+        root: u32,
+        path: &[u8],
+        params: &mut Params,
+        take: impl FnMut(u32) -> bool,
+        visited: &mut usize,
+    ) -> bool {
+        self.walk(root, path, params, take, visited)
+    }
+
+    #[cfg(test)]
+    pub(super) fn nodes_count(&self) -> usize {
+        self.nodes.len()
+    }
+
+    /// `visited` counts the nodes seen; compiled away where nobody reads it.
     #[inline(always)]
     fn walk(
         &self,
