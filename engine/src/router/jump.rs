@@ -3,8 +3,6 @@
 //! Going down within a run remembers nothing (`trie.rs`), so a lookup may as well begin at the
 //! node to which the path's first segments lead. Each trie has one number of segments that skips
 //! most nodes; a path whose beginning is not known here goes down from the root.
-//!
-//! Fast path: 10,000 REST routes, shuffled; numbers in `bench/benches/router.rs`'s reports.
 
 use std::hash::{BuildHasher, Hasher};
 
