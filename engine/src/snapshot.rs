@@ -143,10 +143,7 @@ pub struct Upstream {
 pub enum EndpointAddress {
     Ip(SocketAddr),
     /// Resolved by the control thread; all addresses are used.
-    Name {
-        host: Box<str>,
-        port: u16,
-    },
+    Name { host: Box<str>, port: u16 },
     Unix(PathBuf),
 }
 
