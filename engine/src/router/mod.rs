@@ -19,7 +19,7 @@
 //! headers or query is a 404.
 //!
 //! Cost: `find` takes no lock and does not allocate. It sees a node of the tree at most once
-//! (`trie.rs`) and a rule at most once, twice for `HEAD`.
+//! (`trie.rs`) and, of each host level, a rule at most once, twice for `HEAD`.
 
 mod build;
 mod conflict;
