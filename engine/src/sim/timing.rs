@@ -88,8 +88,7 @@ where
         spawn(client, || {});
     });
     let _ = stuck; // the origin's listener and late scripts may wait for ever
-    let seen = saw.borrow().clone();
-    seen
+    saw.take()
 }
 
 async fn serve_origin<O: Future<Output = ()> + 'static>(
