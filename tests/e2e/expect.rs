@@ -54,6 +54,40 @@ on_both_drivers! {
         assert_eq!((answer.status, answer.text().as_str()), (401, "stop"));
     }
 
+    fn an_early_answer_beats_an_upload_that_never_pauses(driver: &str) {
+        let origin = Origin::new();
+        let gateway = Gateway::start(
+            driver,
+            &format!("[route.app]\nto = \"http://{}\"\nbody_limit = \"none\"\n", origin.address()),
+        );
+        for round in 0..30 {
+            let mut client = Client::connect(&gateway.address());
+            client.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 800000000\r\n\r\n");
+            let mut sending = client.stream.try_clone().unwrap();
+            let upload = harness::origin::beside(move || {
+                let part = vec![b'x'; 1 << 16];
+                while std::io::Write::write_all(&mut sending, &part).is_ok() {}
+            });
+            let mut up = origin.accept();
+            up.head();
+            up.exactly(1 << 20);
+            up.send("HTTP/1.1 401 Unauthorized\r\nContent-Length: 4\r\n\r\nstop");
+            if round % 2 == 0 {
+                drop(up); // with unread bytes: a reset
+            } else {
+                let answer = client.answer().expect("the answer comes, the origin only listens");
+                assert_eq!(answer.text(), "stop");
+                drop((up, client));
+                upload.recv().unwrap();
+                continue;
+            }
+            let answer = client.answer().expect("the answer outlives the reset");
+            assert_eq!((answer.status, answer.text().as_str()), (401, "stop"), "round {round}");
+            drop(client);
+            upload.recv().unwrap();
+        }
+    }
+
     fn too_large_is_said_before_the_body_is_sent(driver: &str) {
         let origin = Origin::new();
         let gateway = Gateway::start(driver, &format!(
