@@ -491,3 +491,89 @@ impl Drop for Watch {
         drop(waker);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rng::Rng;
+
+    #[test]
+    fn deadlines_fire_on_time_whatever_was_armed_before() {
+        for seed in 0..20 {
+            let mut rng = Rng::from_u64(seed);
+            let mut now = Mono(1_000_000_000);
+            let timers = Timers::new(now);
+            let watches: Vec<Watch> = (0..50).map(|_| timers.watch()).collect();
+            let mut armed = vec![Mono::NEVER; watches.len()];
+            for _ in 0..5_000 {
+                let n = rng.below(50) as usize;
+                match rng.below(4) {
+                    0 => {
+                        // From milliseconds to hours: every level and beyond the last.
+                        let far = 1u64 << rng.below(24);
+                        armed[n] = now.after(Duration::from_millis(far + u64::from(rng.below(9))));
+                        watches[n].arm(armed[n]);
+                    }
+                    1 if rng.one_in(4) => {
+                        armed[n] = Mono::NEVER;
+                        watches[n].disarm();
+                    }
+                    _ => {
+                        let step = Duration::from_millis(u64::from(rng.below(3_000)));
+                        now = now.after(step);
+                        timers.advance(now);
+                    }
+                }
+                for (watch, deadline) in watches.iter().zip(&armed) {
+                    match watch.fired() {
+                        Some(Stop::Expired) => assert!(*deadline <= now, "seed {seed}: early"),
+                        None if *deadline == Mono::NEVER => {}
+                        None => assert!(deadline.after(TICK) > now, "seed {seed}: late"),
+                        other => panic!("{other:?}"),
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_wheel_wakes_seldom_for_far_deadlines_and_not_at_all_for_none() {
+        let timers = Timers::new(Mono(0));
+        assert_eq!(timers.inner.borrow().next_wake(), u64::MAX);
+        let watches: Vec<Watch> = (0..1000).map(|_| timers.watch()).collect();
+        for (n, watch) in watches.iter().enumerate() {
+            watch.arm(Mono(75_000_000_000 + n as u64 * 20_000_000));
+        }
+        let mut wakes = 0;
+        loop {
+            let next = timers.inner.borrow().next_wake();
+            if next * TICK_NS > 70_000_000_000 {
+                break;
+            }
+            timers.advance(Mono(next * TICK_NS));
+            wakes += 1;
+        }
+        assert!(wakes <= 70, "{wakes} wakes in 70 s for 1000 idle connections");
+        drop(watches);
+        assert_eq!((timers.live(), timers.inner.borrow().next_wake()), (0, u64::MAX));
+    }
+
+    #[test]
+    fn a_drain_ends_only_waits_that_may_be_given_up() {
+        let timers = Timers::new(Mono(0));
+        let (idle, busy, tunnel) = (timers.watch(), timers.watch(), timers.watch());
+        idle.idle();
+        busy.busy(5, false);
+        tunnel.tunnel();
+        timers.drain_idle();
+        assert_eq!(idle.fired(), Some(Stop::Drain));
+        assert_eq!((busy.fired(), tunnel.fired()), (None, None));
+        busy.idle();
+        assert_eq!(busy.fired(), Some(Stop::Drain), "from now on it may");
+        busy.busy(5, false);
+        assert_eq!(timers.cut(false), 2);
+        assert_eq!((busy.fired(), tunnel.fired()), (Some(Stop::Gone), None));
+        assert_eq!(timers.cut(true), 1);
+        assert_eq!(tunnel.fired(), Some(Stop::Gone));
+    }
+}
