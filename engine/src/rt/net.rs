@@ -196,9 +196,6 @@ impl Stream {
                 size_of::<libc::linger>() as libc::socklen_t,
             )
         };
-        if self.source.waits.get() != 0 {
-            self.shut(Shut::Both);
-        }
     }
 
     /// Names the socket towards [`hangups`].

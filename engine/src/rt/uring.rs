@@ -93,6 +93,13 @@ pub async fn pause(wait: Duration) {
     monoio::time::sleep(wait).await;
 }
 
+/// Lets the worker's other tasks and the ring have their turn. A task that wakes itself would go
+/// to the front of monoio's queue and starve them, so this one sleeps for the runtime's shortest
+/// time.
+pub async fn turn() {
+    monoio::time::sleep(Duration::from_millis(1)).await;
+}
+
 /// What a worker's runtime turned out to be.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Ran {

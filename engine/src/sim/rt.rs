@@ -43,6 +43,10 @@ pub async fn pause(wait: Duration) {
     sleep_until(now().after(wait)).await;
 }
 
+pub async fn turn() {
+    pause(Duration::from_millis(1)).await;
+}
+
 /// One end of a simulated connection.
 #[derive(Debug)]
 pub struct Stream {

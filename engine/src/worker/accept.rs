@@ -18,6 +18,8 @@ use crate::worker::{Worker, conn};
 
 /// Pause after the process ran out of descriptors or memory for a connection.
 const EXHAUSTED_PAUSE: Duration = Duration::from_millis(50);
+/// Connections taken before those that stand get their turn.
+const ACCEPTS_IN_A_ROW: u32 = 64;
 /// While a listener is full, how often other workers' closings are looked for.
 const FULL_PAUSE: Duration = Duration::from_millis(20);
 
@@ -101,7 +103,13 @@ impl Drop for Place {
 
 /// Accepts until the worker drains; then takes what the kernel has queued and closes.
 pub async fn accept_loop(w: Rc<Worker>, listener: Listener, id: ListenerId) {
+    let mut in_a_row = 0;
     loop {
+        in_a_row += 1;
+        if in_a_row > ACCEPTS_IN_A_ROW {
+            in_a_row = 0;
+            rt::turn().await;
+        }
         while is_full(&w, id) && !w.is_draining() {
             w.shared.listeners[id.index()].full.fetch_add(1, Ordering::Relaxed);
             w.full.set(true);
@@ -115,6 +123,7 @@ pub async fn accept_loop(w: Rc<Worker>, listener: Listener, id: ListenerId) {
                 }
                 let ready = async { _ = listener.wait().await };
                 either(ready, drained(&w)).await;
+                in_a_row = 0;
             }
             Err(e) if is_exhausted(&e) => rt::pause(EXHAUSTED_PAUSE).await,
             Err(_) if w.is_draining() => return,

@@ -68,7 +68,11 @@ pub async fn answer(
     let mut buf = None;
     let mut out = x.conn.w.scratch();
     let begun = head(x, up, watch, gate, &mut buf, &mut out, &mut client_has_bytes).await;
-    let begun = begun.map_err(|failure| Failed { failure, head_sent: false, client_has_bytes })?;
+    let begun = begun.map_err(|failure| {
+        // A part of an interim answer is no place to put a problem behind.
+        let head_sent = gate.writing.get();
+        Failed { failure, head_sent, client_has_bytes }
+    })?;
     gate.head_seen.set(true);
     if begun.is_tunnel {
         let mut pace = Pace::plain(x.route.body_timeout, x.deadline);
@@ -114,9 +118,11 @@ async fn head(
                     if !out.is_empty() {
                         *client_has_bytes = true;
                         let mut pace = Pace::plain(x.route.body_timeout, x.deadline);
+                        gate.writing.set(true);
                         send(&x.conn.stream, out, &[], &[], watch, &mut pace)
                             .await
-                            .map_err(|s| Failure::of_client(s, Failure::BodyTimeout))?;
+                            .map_err(|s| Failure::of_client(s, Failure::ClientSlow))?;
+                        gate.writing.set(false);
                         out.clear();
                     }
                     scan = HeadScan::response();
@@ -272,9 +278,11 @@ async fn next_part(
     in_a_row: &mut u32,
 ) -> Result<usize, Stop> {
     *in_a_row += 1;
-    if *in_a_row < PARTS_IN_A_ROW
-        && let Some(n) = try_fill(x, up, buf)?
-    {
+    if *in_a_row > PARTS_IN_A_ROW {
+        *in_a_row = 0;
+        rt::turn().await;
+    }
+    if let Some(n) = try_fill(x, up, buf)? {
         return Ok(n);
     }
     loop {

@@ -31,6 +31,8 @@ use crate::worker::{Worker, own};
 /// What is discarded of a client that still sends after its answer.
 const LINGER_BYTES_MAX: usize = 1 << 20;
 const LINGER_MAX: Duration = Duration::from_secs(2);
+/// Pipelined requests served before other connections get their turn.
+const REQUESTS_IN_A_ROW: u32 = 512;
 
 /// One downstream connection.
 #[derive(Debug)]
@@ -110,7 +112,13 @@ async fn requests(
     head_deadline: Option<Mono>,
 ) -> Next {
     let mut deadline = head_deadline;
+    let mut in_a_row = 0;
     loop {
+        in_a_row += 1;
+        if in_a_row > REQUESTS_IN_A_ROW {
+            in_a_row = 0;
+            rt::turn().await;
+        }
         conn.watch.unwatched();
         let now = rt::now();
         let deadline_now = deadline.take().unwrap_or_else(|| {

@@ -366,8 +366,12 @@ async fn attempt(x: &Exchange<'_>, lease: Lease, due: Mono) -> Result<Done, Atte
             return Err(AttemptFailed { failed, resendable: resendable(&body), reused });
         }
     };
-    let gate =
-        Gate { request_done: Cell::new(false), head_seen: Cell::new(false), due: Cell::new(due) };
+    let gate = Gate {
+        request_done: Cell::new(false),
+        head_seen: Cell::new(false),
+        writing: Cell::new(false),
+        due: Cell::new(due),
+    };
     let whole = sent == head.len() + step.raw && aux.is_empty();
     let relayed = if whole && body.is_done() {
         drop((head, aux));

@@ -6,6 +6,7 @@ use parser::{FieldId, Method};
 
 use crate::action::{Redirect, Respond};
 use crate::h1::server::Request;
+use crate::http::edit::Edits;
 use crate::http::problem::{Problem, prefers_html};
 use crate::http::reply::{self, ProblemDetails, ReplyHead};
 use crate::http::template::Place;
@@ -143,6 +144,9 @@ async fn answer(
     more: impl FnOnce(&mut Vec<u8>),
 ) -> Done {
     let (stays, taken) = stays(x);
+    let edits = x.route.headers.as_deref().map(|h| &h.response);
+    let sets_type = |e: &&Edits| e.set.iter().any(|s| s.name.id == FieldId::ContentType);
+    let content_type = if edits.filter(sets_type).is_some() { "" } else { content_type };
     let date = x.conn.w.date(rt::cached_now());
     let head = ReplyHead {
         status,
@@ -155,7 +159,7 @@ async fn answer(
     let mut out = x.conn.w.scratch();
     reply::write(&mut out, &head, body, |out| {
         more(out);
-        if let Some(edits) = x.route.headers.as_deref().map(|h| &h.response) {
+        if let Some(edits) = edits {
             crate::h1::client::write_edits(out, edits, &x.facts());
         }
     });

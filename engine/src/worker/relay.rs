@@ -17,7 +17,7 @@ use crate::worker::send::{Pace, send};
 /// After the origin stopped taking the request, how long its answer is still waited for.
 const REFUSAL_MAX: Duration = Duration::from_secs(2);
 /// Parts relayed in a row before other connections get their turn.
-pub const PARTS_IN_A_ROW: u32 = 16;
+pub const PARTS_IN_A_ROW: u32 = 64;
 
 /// What the two directions know of each other.
 #[derive(Debug)]
@@ -26,6 +26,8 @@ pub struct Gate {
     pub request_done: Cell<bool>,
     /// The final answer's head has arrived.
     pub head_seen: Cell<bool>,
+    /// An interim answer is being written: nothing else may be put behind a part of it.
+    pub writing: Cell<bool>,
     /// When that head is due; the clock stands still while the request is being sent.
     pub due: Cell<Mono>,
 }
@@ -80,7 +82,7 @@ pub async fn both(
                     request_is_out(x, gate, &up_watch, began);
                 }
                 Pumped::Client(failure) => {
-                    let head_sent = gate.head_seen.get();
+                    let head_sent = gate.head_seen.get() || gate.writing.get();
                     return Poll::Ready(Err(Failed { failure, head_sent, client_has_bytes: true }));
                 }
                 Pumped::Upstream if !gate.head_seen.get() => {
@@ -166,9 +168,13 @@ async fn read_part(
     in_a_row: &mut u32,
 ) -> Result<(), Stop> {
     let (stream, watch) = (&x.conn.stream, &x.conn.watch);
-    let mut try_now = *in_a_row < PARTS_IN_A_ROW;
+    *in_a_row += 1;
+    if *in_a_row > PARTS_IN_A_ROW {
+        *in_a_row = 0;
+        rt::turn().await;
+    }
     loop {
-        if try_now {
+        {
             let buf = slot.get_or_insert_with(|| x.conn.w.bufs.lease());
             if !buf.has_room() && !buf.make_room() {
                 return Err(Stop::Broken(io::ErrorKind::InvalidData));
@@ -178,7 +184,6 @@ async fn read_part(
                 Ok(n) => {
                     buf.commit(n);
                     pace.moved(n);
-                    *in_a_row += 1;
                     return Ok(());
                 }
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
@@ -190,6 +195,5 @@ async fn read_part(
         }
         *in_a_row = 0;
         pace.wait(watch, || stream.readable(watch)).await?;
-        try_now = true;
     }
 }

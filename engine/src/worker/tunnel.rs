@@ -82,7 +82,7 @@ impl Both<'_> {
             in_a_row += 1;
             if in_a_row >= PARTS_IN_A_ROW {
                 in_a_row = 0;
-                from.readable(watch).await?;
+                rt::turn().await;
             }
             let mut buf = self.conn.w.bufs.lease();
             let n = match from.try_read(buf.room()) {
