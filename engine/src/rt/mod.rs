@@ -29,7 +29,7 @@ pub use timer::{Timers, Watch};
 
 use std::future::{Future, poll_fn};
 use std::io;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::task::Poll;
 
 /// Why a wait ended without what was waited for.
@@ -70,11 +70,11 @@ pub enum Hangup {
 }
 
 /// Waits for `io`, but no longer than `watch` allows. Dropping either loses nothing.
-pub async fn until<T, F>(io: F, watch: &Watch) -> Result<T, Stop>
+/// It comes pinned: by value it would be stored twice.
+pub async fn until<T, F>(mut io: Pin<&mut F>, watch: &Watch) -> Result<T, Stop>
 where
     F: Future<Output = io::Result<T>>,
 {
-    let mut io = pin!(io);
     poll_fn(|cx| {
         if let Some(stop) = watch.fired() {
             return Poll::Ready(Err(stop));
@@ -93,11 +93,11 @@ where
 impl Stream {
     /// Waits until there is something to read, the end included. Holds no buffer.
     pub async fn readable(&self, watch: &Watch) -> Result<(), Stop> {
-        until(self.wait_readable(), watch).await
+        until(pin!(self.wait_readable()), watch).await
     }
 
     pub async fn writable(&self, watch: &Watch) -> Result<(), Stop> {
-        until(self.wait_writable(), watch).await
+        until(pin!(self.wait_writable()), watch).await
     }
 
     /// Waits for bytes and reads them into the room of `buf`; 0 is the end.

@@ -3,11 +3,11 @@
 #![cfg_attr(test, allow(dead_code))]
 
 use std::cell::Cell;
-use std::future::{Future, poll_fn};
+use std::future::Future;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::pin;
-use std::task::Poll;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use crate::snapshot::Driver;
@@ -66,19 +66,37 @@ where
     F: Future<Output = ()> + 'static,
 {
     #[allow(clippy::disallowed_methods)] // this is the door
-    monoio::spawn(async move {
-        let mut task = pin!(task);
-        let outcome =
-            poll_fn(|cx| match catch_unwind(AssertUnwindSafe(|| task.as_mut().poll(cx))) {
-                Ok(Poll::Pending) => Poll::Pending,
-                Ok(Poll::Ready(())) => Poll::Ready(true),
-                Err(_) => Poll::Ready(false),
-            })
-            .await;
-        if !outcome {
-            on_panic();
+    monoio::spawn(Guarded { task, on_panic: Some(on_panic) });
+}
+
+/// A task whose panics end it alone. By hand, since an async block would store the task twice,
+/// and an idle connection is little else.
+struct Guarded<F, P> {
+    task: F,
+    on_panic: Option<P>,
+}
+
+impl<F: Future<Output = ()>, P: FnOnce()> Future for Guarded<F, P> {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        // SAFETY: `task` is never moved out of a pinned `Guarded`, which has no Drop of its own;
+        // `on_panic` is not pinned by anyone.
+        #[allow(unsafe_code)]
+        let (task, on_panic) = unsafe {
+            let this = self.get_unchecked_mut();
+            (Pin::new_unchecked(&mut this.task), &mut this.on_panic)
+        };
+        match catch_unwind(AssertUnwindSafe(|| task.poll(cx))) {
+            Ok(polled) => polled,
+            Err(_) => {
+                if let Some(on_panic) = on_panic.take() {
+                    on_panic();
+                }
+                Poll::Ready(())
+            }
         }
-    });
+    }
 }
 
 pub async fn sleep_until(at: Mono) {

@@ -154,7 +154,7 @@ async fn open(
     let now = rt::now();
     let connect_deadline = now.after(upstream.connect_timeout).min(deadline);
     watch.arm(connect_deadline);
-    let stream = rt::until(Stream::connect(&target.address), watch).await;
+    let stream = rt::until(pin!(Stream::connect(&target.address)), watch).await;
     watch.unwatched();
     match stream {
         Ok(stream) => {
