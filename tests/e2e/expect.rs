@@ -116,4 +116,18 @@ on_both_drivers! {
         assert!(answer.text().ends_with("\n\nhello"));
         assert_eq!(answer.field("x-content-type-options"), Some("nosniff"));
     }
+
+    fn an_early_answer_says_that_the_connection_ends(driver: &str) {
+        let origin = Origin::new();
+        let gateway = Gateway::start(
+            driver, &format!("[route.app]\nto = \"http://{}\"\n", origin.address()));
+        let mut client = Client::connect(&gateway.address());
+        client.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n\r\nabc");
+        let mut up = origin.accept();
+        up.head();
+        up.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
+        let answer = client.answer().unwrap();
+        assert_eq!((answer.text().as_str(), answer.field("connection")), ("ok", Some("close")));
+        client.half_close().ends();
+    }
 }

@@ -99,4 +99,38 @@ on_both_drivers! {
         assert_eq!(answer.field("server"), None);
         assert_eq!(answer.field("x-frame-options"), Some("DENY"));
     }
+
+    fn a_clients_many_lines_do_not_hide_the_proxys_own(driver: &str) {
+        let origin = Origin::new();
+        let gateway = Gateway::start(driver, &format!(
+            "[server]\ntrusted_proxies = [\"127.0.0.0/8\"]\n[route.app]\nto = \"http://{}\"\n\
+             headers = {{ request = {{ set = {{ X-Client = \"{{client}}\" }} }} }}\n",
+            origin.address()));
+        let mut client = Client::connect(&gateway.address());
+        let forged = "X-Forwarded-For: 6.6.6.6\r\n".repeat(20);
+        client.send(format!("GET / HTTP/1.1\r\nHost: a\r\n{forged}X-Forwarded-For: 203.0.113.7\r\n\
+            X-Forwarded-Proto: gopher\r\nX-Forwarded-Proto: https\r\n\
+            X_Forwarded_For: 6.6.6.6\r\nX-Consumer-Name: root\r\nContent_Length: 5\r\n\
+            X-Forwarded-Port: 443\r\n\r\n"));
+        let head = origin.accept().head();
+        assert_eq!(fields(&head, "x-client"), ["203.0.113.7"]);
+        assert_eq!(fields(&head, "x-forwarded-proto"), ["https"]);
+        assert_eq!(fields(&head, "x-forwarded-port"), ["443"]);
+        for gone in ["x_forwarded_for", "x-consumer-name", "content_length"] {
+            assert_eq!(field(&head, gone), None, "{gone}");
+        }
+    }
+
+    fn what_the_route_sets_of_our_own_fields_is_not_written_twice(driver: &str) {
+        let origin = Origin::new();
+        let gateway = Gateway::start(driver, &format!(
+            "[route.app]\nto = \"http://{}\"\n[route.app.headers]\n\
+             request = {{ set = {{ X-Forwarded-Proto = \"https\" }}, remove = [\"X-Forwarded-For\"] }}\n",
+            origin.address()));
+        let mut client = Client::connect(&gateway.address());
+        client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+        let head = origin.accept().head();
+        assert_eq!(fields(&head, "x-forwarded-proto"), ["https"]);
+        assert!(fields(&head, "x-forwarded-for").is_empty());
+    }
 }

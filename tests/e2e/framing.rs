@@ -190,4 +190,22 @@ on_both_drivers! {
         assert_eq!(client.ends(), End::Closed);
         assert!(up.ends().is_empty());
     }
+
+    fn kept_slashes_relax_nothing_else(driver: &str) {
+        let origin = Origin::new();
+        let config = format!(
+            "[route.keep]\npath = \"/keep/*\"\nslashes = \"keep\"\nto = \"http://{}\"\n\
+             [route.enc]\npath = \"/enc/*\"\nencoded_slash = \"keep\"\nrespond = \"enc\"\n",
+            origin.address());
+        origin.serve(|head| {
+            let target = head.split(' ').nth(1).unwrap_or_default().to_owned();
+            format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{target}", target.len()).into_bytes()
+        });
+        let gateway = Gateway::start(driver, &config);
+        let get = |path: &str| harness::client::get(&gateway.address(), path);
+        assert_eq!(get("/keep//x").text(), "/keep//x");
+        assert_eq!(get("/keep//b%2Fc").status, 400);
+        let sent = get("/keep//x/../y");
+        assert!(!sent.text().contains(".."), "dot segments never pass: {}", sent.text());
+    }
 }

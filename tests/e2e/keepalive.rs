@@ -85,4 +85,40 @@ on_both_drivers! {
             assert_eq!(client.answer().unwrap().text(), "ok", "{request:?}");
         }
     }
+
+    fn a_stray_byte_behind_a_last_request_does_not_reset_its_answer(driver: &str) {
+        let origin = Origin::new();
+        let config = format!("[route.app]\nto = \"http://{}\"\n", origin.address());
+        let gateway = Gateway::start(driver, &config);
+        let mut client = Client::connect(&gateway.address());
+        client.send("GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+        let mut up = origin.accept();
+        up.head();
+        client.send("\r\n");
+        up.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
+        assert_eq!(client.answer().unwrap().text(), "ok");
+        assert_eq!(client.ends(), End::Closed);
+    }
+
+    fn a_pipelining_flood_leaves_turns_to_others(driver: &str) {
+        let gateway = Gateway::start(driver, OWN);
+        let mut flood = Client::connect(&gateway.address());
+        let mut sending = flood.stream.try_clone().unwrap();
+        let sender = harness::origin::beside(move || {
+            let part = "HEAD /none/x HTTP/1.1\r\nHost: a\r\n\r\n".repeat(1000);
+            while std::io::Write::write_all(&mut sending, part.as_bytes()).is_ok() {}
+        });
+        let mut reading = flood.stream.try_clone().unwrap();
+        let reader = harness::origin::beside(move || {
+            let mut part = vec![0; 1 << 20];
+            while matches!(std::io::Read::read(&mut reading, &mut part), Ok(1..)) {}
+        });
+        for n in 0..20 {
+            let text = harness::client::get(&gateway.address(), &format!("/n{n}")).text();
+            assert_eq!(text, format!("n{n}"));
+        }
+        flood.stream.shutdown(std::net::Shutdown::Both).unwrap();
+        let _ = (sender.recv(), reader.recv());
+        let _ = flood.rest();
+    }
 }

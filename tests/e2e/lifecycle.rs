@@ -64,7 +64,8 @@ on_both_drivers! {
             driver, &format!("[route.app]\nto = \"http://{}\"\n", origin.address()));
         let mut client = Client::connect(&gateway.address());
         client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
-        origin.accept().head();
+        let mut up = origin.accept();
+        up.head();
         gateway.signal(libc::SIGTERM);
         gateway.wait_for("draining");
         gateway.signal(libc::SIGTERM);

@@ -236,4 +236,20 @@ on_both_drivers! {
         let ones = (0..100).filter(|_| get(&gateway.address(), "/").text() == "one").count();
         assert!((20..=80).contains(&ones), "{ones} of 100");
     }
+
+    fn a_place_that_a_failed_connect_gives_back_is_taken_at_once(driver: &str) {
+        let origin = Origin::new();
+        let dead = harness::free_port();
+        let gateway = Gateway::start(driver, &format!(
+            "[upstream.app]\nendpoints = [\"127.0.0.1:{dead}\", \"{}\"]\nconnections_max = 1\n\
+             [route.app]\nto = \"app\"\n", origin.address()));
+        origin.serve(|_| OK.as_bytes().to_vec());
+        let mut clients: Vec<Client> = (0..8).map(|_| Client::connect(&gateway.address())).collect();
+        let begin = std::time::Instant::now();
+        clients.iter_mut().for_each(|c| _ = c.send(ask("GET")));
+        for client in &mut clients {
+            assert_eq!(client.answer().unwrap().status, 200);
+        }
+        assert!(begin.elapsed() < Duration::from_secs(10));
+    }
 }

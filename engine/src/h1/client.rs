@@ -10,7 +10,7 @@ use parser::{Field, FieldId, Fields, Limits, Method};
 
 use crate::h1::server::Request;
 use crate::http::edit::{EditName, Edits};
-use crate::http::forwarded::{is_forwarding_name, write_forwarded};
+use crate::http::forwarded::{is_forwarding_name, is_proxys_own_name, write_forwarded};
 use crate::http::template::{Facts, Place};
 
 /// What a request head is made of besides the request itself.
@@ -53,8 +53,12 @@ pub fn encode_request(out: &mut Vec<u8>, o: &RequestOut<'_>) {
             encode::field(out, field.name.of(buf), field.value.of(buf));
         }
     }
-    write_forwarded(out, o.peer, o.trusted, fields, buf, o.authority);
-    encode::field(out, b"X-Request-Id", o.facts.request_id);
+    // What the route sets or removes of these is not written twice, or at all.
+    let is_set = |id| o.edits.is_some_and(|e| is_replaced(e, id, b""));
+    write_forwarded(out, o.peer, o.trusted, fields, buf, o.authority, is_set);
+    if !is_set(FieldId::XRequestId) {
+        encode::field(out, b"X-Request-Id", o.facts.request_id);
+    }
     match request.framing {
         BodyFraming::Length(n) => write_length(out, n),
         BodyFraming::Chunked => out.extend_from_slice(b"Transfer-Encoding: chunked\r\n"),
@@ -68,7 +72,7 @@ pub fn encode_request(out: &mut Vec<u8>, o: &RequestOut<'_>) {
         write_decimal(out, u64::from(left));
         out.extend_from_slice(b"\r\n");
     }
-    if o.via {
+    if o.via && !is_set(FieldId::Via) {
         write_via(out, request.is_http10());
     }
     write_connection(out, o.upgrade, request.options.te_trailers);
@@ -88,7 +92,7 @@ fn keeps_request_field(o: &RequestOut<'_>, field: &Field) -> bool {
         F::XForwardedFor | F::XForwardedProto | F::XForwardedHost => false,
         F::Forwarded | F::XRealIp => o.trusted,
         id if connection::is_hop_by_hop(id) => false,
-        F::Other => o.trusted || !is_forwarding_name(name),
+        F::Other => !is_forwarding_name(name) || (o.trusted && is_proxys_own_name(name)),
         _ => true,
     };
     keeps
@@ -124,6 +128,8 @@ pub fn encode_answer(out: &mut Vec<u8>, o: &AnswerOut<'_>) {
         let name = field.name.of(buf);
         let keeps = match field.id {
             FieldId::ContentLength | FieldId::TransferEncoding => false,
+            // What the client should switch to (RFC 9110 §15.5.22).
+            FieldId::Upgrade if head.status == 426 => true,
             id => !connection::is_hop_by_hop(id),
         };
         let nominated =
@@ -132,7 +138,8 @@ pub fn encode_answer(out: &mut Vec<u8>, o: &AnswerOut<'_>) {
             encode::field(out, name, field.value.of(buf));
         }
     }
-    if !head.fields.has(FieldId::Date) && head.status >= 200 {
+    let is_set = |id| o.edits.is_some_and(|e| is_replaced(e, id, b""));
+    if !head.fields.has(FieldId::Date) && head.status >= 200 && !is_set(FieldId::Date) {
         encode::field(out, b"Date", o.date);
     }
     if o.chunked {
@@ -140,7 +147,7 @@ pub fn encode_answer(out: &mut Vec<u8>, o: &AnswerOut<'_>) {
     } else if let Some(length) = o.answer.length_field(buf) {
         encode::field(out, b"Content-Length", length);
     }
-    if o.via {
+    if o.via && !is_set(FieldId::Via) {
         write_via(out, head.version == Version::Http10);
     }
     if o.close {

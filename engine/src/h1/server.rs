@@ -31,6 +31,8 @@ pub struct Request {
     form: PathForm,
     /// Canonical path with `//` kept, for routes with `slashes = "keep"`.
     unmerged: Vec<u8>,
+    /// That form, not the path as received, is what is sent: it held dot segments.
+    unmerged_is_sent: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -67,6 +69,7 @@ impl Request {
             canonical: Vec::new(),
             form: PathForm::AsIs,
             unmerged: Vec::new(),
+            unmerged_is_sent: false,
         }
     }
 
@@ -121,20 +124,19 @@ impl Request {
     pub fn unmerged_path(&mut self, buf: &[u8]) -> Result<&[u8], ParseError> {
         let raw = self.target.path.of(buf);
         let options = PathOptions { encoded_slash_keep: true, slashes_keep: true };
-        match path::canonical(raw, options, &mut self.unmerged)?.canonical {
-            Canonical::AsIs => {
-                self.unmerged.clear();
-                self.unmerged.extend_from_slice(raw);
-            }
-            Canonical::Decoded | Canonical::Rewritten => {}
+        let canonical = path::canonical(raw, options, &mut self.unmerged)?.canonical;
+        if matches!(canonical, Canonical::AsIs) {
+            self.unmerged.clear();
+            self.unmerged.extend_from_slice(raw);
         }
+        self.unmerged_is_sent = matches!(canonical, Canonical::Rewritten);
         Ok(&self.unmerged)
     }
 
     /// The path is routed and sent with its `//`, after `unmerged_path` made that form.
     pub fn keep_slashes(&mut self) {
         std::mem::swap(&mut self.canonical, &mut self.unmerged);
-        self.form = PathForm::Decoded;
+        self.form = if self.unmerged_is_sent { PathForm::Rewritten } else { PathForm::Decoded };
     }
 
     /// Takes `keep_slashes` back.

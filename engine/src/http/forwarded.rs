@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use parser::{FieldId, Fields, Span, encode};
+use parser::{FieldId, Fields, encode};
 
 /// An address prefix, `10.0.0.0/8`. Bits beyond `bits` are zero.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -68,14 +68,9 @@ pub fn client_address(peer: IpAddr, trusted: &[Prefix], fields: &Fields, head: &
     if !is_trusted(peer, trusted) {
         return client;
     }
-    let mut lines = [Span::default(); 8];
-    let mut lines_count = 0;
-    for field in fields.all(FieldId::XForwardedFor).take(lines.len()) {
-        lines[lines_count] = field.value;
-        lines_count += 1;
-    }
-    for line in lines[..lines_count].iter().rev() {
-        for member in line.of(head).rsplit(|&b| b == b',') {
+    // From the last line back: a proxy that adds a line of its own adds it behind its client's.
+    for line in fields.iter().rev().filter(|f| f.id == FieldId::XForwardedFor) {
+        for member in line.value.of(head).rsplit(|&b| b == b',') {
             let text = member.trim_ascii();
             if text.is_empty() {
                 continue;
@@ -104,17 +99,33 @@ fn read_address(text: &str) -> Option<IpAddr> {
 
 /// Whether an unknown field speaks of the client in a proxy's name. `_` reads as `-`: some
 /// services see no difference (CGI's HTTP_X_FORWARDED_FOR).
+/// A framing name in that spelling is another's Content-Length to such a service.
 #[inline]
 pub fn is_forwarding_name(name: &[u8]) -> bool {
-    // Fast path: all of these begin with x or f.
-    if !matches!(name.first(), Some(b'x' | b'X' | b'f' | b'F')) {
+    // Fast path: all of these begin with one of four letters.
+    if !matches!(name.first(), Some(b'x' | b'X' | b'f' | b'F' | b'c' | b'C' | b't' | b'T')) {
         return false;
     }
     is_forwarding_name_slow(name)
 }
 
+/// Whether an unknown field of a trusted proxy's may pass: its `X-Forwarded-Port` say, but never
+/// a spelling with `_`, nor what only this gateway says of consumers.
+pub fn is_proxys_own_name(name: &[u8]) -> bool {
+    const OURS: &[u8] = b"x-consumer-";
+    let is_ours = name.get(..OURS.len()).is_some_and(|n| n.eq_ignore_ascii_case(OURS));
+    !name.contains(&b'_') && !is_ours
+}
+
 fn is_forwarding_name_slow(name: &[u8]) -> bool {
-    const NAMES: [&[u8]; 4] = [b"forwarded", b"x-real-ip", b"x-request-id", b"x-forwarded"];
+    const NAMES: [&[u8]; 6] = [
+        b"forwarded",
+        b"x-real-ip",
+        b"x-request-id",
+        b"x-forwarded",
+        b"content-length",
+        b"transfer-encoding",
+    ];
     const PREFIXES: [&[u8]; 2] = [b"x-forwarded-", b"x-consumer-"];
     let same = |a: &[u8], b: &[u8]| {
         a.iter().zip(b).all(|(&a, &b)| a.to_ascii_lowercase() == b || (a == b'_' && b == b'-'))
@@ -132,9 +143,11 @@ pub fn write_forwarded(
     fields: &Fields,
     head: &[u8],
     host: &[u8],
+    is_set: impl Fn(FieldId) -> bool,
 ) {
-    let said = |id| fields.get(id).filter(|_| trusted).map(|f| f.value.of(head));
-    if !peer.is_empty() {
+    // The last line is the trusted proxy's own.
+    let said = |id| fields.all(id).last().filter(|_| trusted).map(|f| f.value.of(head));
+    if !peer.is_empty() && !is_set(FieldId::XForwardedFor) {
         out.extend_from_slice(b"X-Forwarded-For: ");
         if trusted {
             for field in fields.all(FieldId::XForwardedFor) {
@@ -145,9 +158,12 @@ pub fn write_forwarded(
         out.extend_from_slice(peer);
         out.extend_from_slice(b"\r\n");
     }
-    encode::field(out, b"X-Forwarded-Proto", said(FieldId::XForwardedProto).unwrap_or(b"http"));
+    if !is_set(FieldId::XForwardedProto) {
+        let proto = said(FieldId::XForwardedProto).unwrap_or(b"http");
+        encode::field(out, b"X-Forwarded-Proto", proto);
+    }
     let host = said(FieldId::XForwardedHost).unwrap_or(host);
-    if !host.is_empty() {
+    if !host.is_empty() && !is_set(FieldId::XForwardedHost) {
         encode::field(out, b"X-Forwarded-Host", host);
     }
 }
@@ -155,6 +171,7 @@ pub fn write_forwarded(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use parser::Span;
 
     fn prefix(text: &str) -> Prefix {
         let (address, bits) = text.split_once('/').unwrap();
@@ -205,6 +222,11 @@ mod tests {
         {
             assert!(is_forwarding_name(name.as_bytes()), "{name}");
         }
+        assert!(is_forwarding_name(b"Content_Length"));
+        assert!(is_forwarding_name(b"transfer_Encoding"));
+        assert!(is_proxys_own_name(b"X-Forwarded-Port"));
+        assert!(!is_proxys_own_name(b"X_Forwarded_Port"));
+        assert!(!is_proxys_own_name(b"X-Consumer-Name"));
         for name in ["X-Forward", "X-Api-Key", "X-Forwarde-For", "From", "X-Request-Ident"] {
             assert!(!is_forwarding_name(name.as_bytes()), "{name}");
         }

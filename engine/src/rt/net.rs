@@ -173,6 +173,14 @@ impl Stream {
         n < 0 && io::Error::last_os_error().kind() == io::ErrorKind::WouldBlock
     }
 
+    /// Whether bytes wait to be read.
+    pub fn has_unread(&self) -> bool {
+        let mut byte = [0u8; 1];
+        const FLAGS: libc::c_int = libc::MSG_PEEK | libc::MSG_DONTWAIT;
+        // SAFETY: looks at most one byte into a local.
+        unsafe { libc::recv(self.handle(), byte.as_mut_ptr().cast(), 1, FLAGS) > 0 }
+    }
+
     pub fn shut(&self, how: Shut) {
         let how = match how {
             Shut::Read => libc::SHUT_RD,

@@ -42,6 +42,7 @@ const DRAIN: u8 = 4;
 const LIVE: u8 = 8;
 const HALF_CLOSE_OK: u8 = 16;
 const HALF_CLOSED: u8 = 32;
+const SECOND: u8 = 64;
 
 #[derive(Debug)]
 struct Entry {
@@ -82,6 +83,7 @@ struct Inner {
 pub struct Timers {
     inner: RefCell<Inner>,
     live: Cell<u32>,
+    draining: Cell<bool>,
     stopped: Cell<bool>,
 }
 
@@ -113,6 +115,7 @@ impl Timers {
         Rc::new(Timers {
             inner: RefCell::new(inner),
             live: Cell::new(0),
+            draining: Cell::new(false),
             stopped: Cell::new(false),
         })
     }
@@ -129,7 +132,7 @@ impl Timers {
             slot: NONE,
             prev: NONE,
             next: NONE,
-            flags: LIVE,
+            flags: if self.draining.get() { LIVE | DRAIN } else { LIVE },
             handle: -1,
             busy_round: 0,
             waker: None,
@@ -205,6 +208,7 @@ impl Timers {
 
     /// Ends every wait that may be given up, now and from now on, with [`Stop::Drain`].
     pub fn drain_idle(&self) {
+        self.draining.set(true);
         let mut inner = self.inner.borrow_mut();
         for entry in inner.entries.iter_mut().filter(|e| e.flags & LIVE != 0) {
             entry.flags |= DRAIN;
@@ -219,7 +223,8 @@ impl Timers {
         let mut cut = 0;
         let cuts = |e: &&mut Entry| e.flags & LIVE != 0 && (tunnels || e.handle != TUNNEL);
         for entry in inner.entries.iter_mut().filter(cuts) {
-            cut += u32::from(entry.flags & GONE == 0 && entry.handle != UPSTREAM);
+            let counts = entry.flags & (GONE | SECOND) == 0 && entry.handle != IDLE;
+            cut += u32::from(counts);
             entry.flags |= GONE;
             entry.waker.iter().for_each(Waker::wake_by_ref);
         }
@@ -458,8 +463,11 @@ impl Watch {
     }
 
     /// This is the second watch of an exchange: not a connection of its own.
-    pub fn upstream(&self) {
-        self.timers.inner.borrow_mut().entries[self.index as usize].handle = UPSTREAM;
+    pub fn second(&self) {
+        let mut inner = self.timers.inner.borrow_mut();
+        let entry = &mut inner.entries[self.index as usize];
+        entry.flags |= SECOND;
+        entry.handle = UNWATCHED;
     }
 
     /// The connection has become a tunnel.
@@ -475,8 +483,7 @@ impl Watch {
 
 const IDLE: i32 = -1;
 const UNWATCHED: i32 = -2;
-const UPSTREAM: i32 = -3;
-const TUNNEL: i32 = -4;
+const TUNNEL: i32 = -3;
 
 impl Drop for Watch {
     fn drop(&mut self) {
@@ -571,7 +578,7 @@ mod tests {
         busy.idle();
         assert_eq!(busy.fired(), Some(Stop::Drain), "from now on it may");
         busy.busy(5, false);
-        assert_eq!(timers.cut(false), 2);
+        assert_eq!(timers.cut(false), 1, "an idle one loses nothing");
         assert_eq!((busy.fired(), tunnel.fired()), (Some(Stop::Gone), None));
         assert_eq!(timers.cut(true), 1);
         assert_eq!(tunnel.fired(), Some(Stop::Gone));

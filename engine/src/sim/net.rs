@@ -265,6 +265,13 @@ impl World {
         pipe.arrived.is_empty() && !pipe.has_ended(now) && !link.reset[end.side]
     }
 
+    pub fn has_unread(&mut self, end: End) -> bool {
+        let now = self.now;
+        let pipe = &mut self.net.links[end.link].pipes[end.side];
+        pipe.arrive(now);
+        !pipe.arrived.is_empty()
+    }
+
     pub fn hangup(&mut self, end: End) -> Hangup {
         let now = self.now;
         let link = &mut self.net.links[end.link];

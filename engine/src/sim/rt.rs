@@ -103,6 +103,10 @@ impl Stream {
         world(|w| w.is_quiet(self.end))
     }
 
+    pub fn has_unread(&self) -> bool {
+        world(|w| w.has_unread(self.end))
+    }
+
     pub fn shut(&self, how: Shut) {
         if how != Shut::Read {
             world(|w| w.shut_write(self.end));

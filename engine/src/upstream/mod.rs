@@ -79,7 +79,7 @@ pub struct Local<C> {
     next_serial: Cell<u32>,
     pool_idle: usize,
     /// Connections open, idle ones included.
-    pub open: Rc<Cell<u32>>,
+    pub open: Cell<u32>,
     /// This worker's share of `connections_max`.
     pub open_max: u32,
     /// Exchanges that wait for a connection below `open_max`.
@@ -126,7 +126,7 @@ impl<C> Local<C> {
             targets: RefCell::default(),
             next_serial: Cell::new(0),
             pool_idle: upstream.pool_idle as usize,
-            open: Rc::default(),
+            open: Cell::new(0),
             open_max: upstream.connections_max.map_or(u32::MAX, |m| m.div_ceil(workers.max(1))),
             waiters: RefCell::default(),
         };
@@ -224,7 +224,10 @@ impl<C> Local<C> {
     }
 
     pub fn wait_in_line(&self, waker: &Waker) {
-        self.waiters.borrow_mut().push(waker.clone());
+        let mut waiters = self.waiters.borrow_mut();
+        if !waiters.iter().any(|w| w.will_wake(waker)) {
+            waiters.push(waker.clone());
+        }
     }
 
     /// A connection became free or closed: those in line try again, the first one first.

@@ -108,7 +108,7 @@ async fn head(
     let mut interims = 0;
     loop {
         if let Some(bytes) = buf.as_mut().filter(|b| !b.is_empty()) {
-            match look(x, bytes, &mut scan, out)? {
+            match look(x, bytes, &mut scan, gate, out)? {
                 Seen::Final(begun) => return Ok(begun),
                 Seen::Interim => {
                     interims += 1;
@@ -131,7 +131,7 @@ async fn head(
                 Seen::More => {}
             }
         }
-        let due = if gate.request_done.get() { gate.due.get() } else { Mono::NEVER };
+        let due = if gate.clock_runs.get() { gate.due.get() } else { Mono::NEVER };
         watch.arm(due.min(x.deadline));
         let began = buf.as_ref().is_some_and(|b| !b.is_empty());
         match fill(x, up, watch, buf, began).await {
@@ -150,6 +150,7 @@ fn look(
     x: &Exchange<'_>,
     bytes: &mut Buf,
     scan: &mut HeadScan,
+    gate: &Gate,
     out: &mut Scratch,
 ) -> Result<Seen, Failure> {
     let w = &x.conn.w;
@@ -179,7 +180,10 @@ fn look(
         BodyFraming::UntilClose => Out::Chunked,
         _ => Out::Raw,
     };
-    let stays = x.request.persistent && !w.is_draining() && way != Out::Data;
+    // An answer that is over before its request is ends the connection, and says so.
+    let is_early = !gate.request_done.get()
+        && (status >= 300 || is_whole(framing, &buf[answer.head.len as usize..]));
+    let stays = x.request.persistent && !w.is_draining() && way != Out::Data && !is_early;
     let close = !stays && !is_interim && !is_tunnel;
     if !(is_interim && http10) {
         let edits = x.route.headers.as_deref().map(|h| &h.response).filter(|_| !is_interim);
@@ -217,6 +221,16 @@ fn look(
     drop(answer);
     bytes.consume(head_len);
     Ok(if is_interim { Seen::Interim } else { Seen::Final(begun) })
+}
+
+/// Whether all of a body is there already.
+fn is_whole(framing: BodyFraming, bytes: &[u8]) -> bool {
+    match framing {
+        BodyFraming::None => true,
+        BodyFraming::Length(n) => n <= bytes.len() as u64,
+        BodyFraming::Chunked => bytes.ends_with(b"0\r\n\r\n"),
+        BodyFraming::UntilClose => false,
+    }
 }
 
 /// Relays the body, the first part together with the head.

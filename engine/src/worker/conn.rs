@@ -64,6 +64,8 @@ pub async fn serve(w: Rc<Worker>, stream: Stream, peer: Option<IpAddr>, place: P
     w.recorder.borrow_mut().connections += 1;
     let conn = Conn { w, stream, watch, peer, peer_text, place };
     match spells(&conn).await {
+        // A plain close with unread input would reset the answer away.
+        Next::KeepAlive | Next::Close if conn.stream.has_unread() => linger(&conn).await,
         Next::KeepAlive | Next::Close => {}
         Next::Linger => linger(&conn).await,
         Next::Reset => conn.stream.reset(),
@@ -82,7 +84,9 @@ async fn spells(conn: &Conn) -> Next {
         let deadline = head_deadline.unwrap_or_else(|| rt::cached_now().after(idle_timeout));
         conn.watch.arm(deadline);
         conn.watch.idle();
-        if conn.stream.readable(&conn.watch).await.is_err() {
+        // What was sent before the drain began is still served.
+        let is_due = conn.w.is_draining() && conn.stream.has_unread();
+        if !is_due && conn.stream.readable(&conn.watch).await.is_err() {
             return Next::Close;
         }
         let spell = conn.w.slots.place(busy(conn, head_deadline));
@@ -132,6 +136,9 @@ async fn requests(
             Head::Refused(next) => return next,
         }
         let next = exchange(conn, buf, request).await;
+        if conn.watch.fired() == Some(Stop::Gone) {
+            return Next::Close;
+        }
         if next != Next::KeepAlive || buf.is_empty() {
             return next;
         }
@@ -177,7 +184,8 @@ async fn next_head(conn: &Conn, buf: &mut Buf, request: &mut Request, deadline: 
                 }
                 conn.watch.arm(deadline);
                 match conn.stream.readable(&conn.watch).await {
-                    Ok(()) => {}
+                    // The exchange's clock starts when its head is whole.
+                    Ok(()) => _ = rt::now(),
                     Err(Stop::Expired) => {
                         let next = own::problem(conn, buf, request, Problem::RequestTimeout, "");
                         return Head::Refused(next.await);
@@ -195,13 +203,17 @@ async fn next_head(conn: &Conn, buf: &mut Buf, request: &mut Request, deadline: 
 async fn linger(conn: &Conn) {
     conn.stream.shut(Shut::Write);
     conn.watch.arm(rt::now().after(LINGER_MAX));
-    let mut buf = conn.w.bufs.lease();
     let mut discarded = 0;
     while discarded < LINGER_BYTES_MAX {
-        buf.clear();
-        match conn.stream.read(&mut buf, &conn.watch).await {
-            Ok(0) | Err(_) => return,
+        if conn.stream.readable(&conn.watch).await.is_err() {
+            return;
+        }
+        let mut buf = conn.w.bufs.lease();
+        match conn.stream.try_read(buf.room()) {
+            Ok(0) => return,
             Ok(n) => discarded += n,
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
+            Err(_) => return,
         }
     }
 }

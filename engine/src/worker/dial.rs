@@ -1,6 +1,5 @@
 //! A connection to an endpoint: from the pool, or a new one within its time.
 
-use std::cell::Cell;
 use std::pin::pin;
 use std::rc::Rc;
 use std::task::Poll;
@@ -23,18 +22,19 @@ pub struct Connection {
 
 /// Keeps a connection counted among those open to its upstream.
 #[derive(Debug)]
-struct Counted(Rc<Cell<u32>>);
+struct Counted(Rc<Local<Connection>>);
 
 impl Counted {
-    fn new(open: &Rc<Cell<u32>>) -> Counted {
-        open.set(open.get() + 1);
-        Counted(open.clone())
+    fn new(local: &Rc<Local<Connection>>) -> Counted {
+        local.open.set(local.open.get() + 1);
+        Counted(local.clone())
     }
 }
 
 impl Drop for Counted {
     fn drop(&mut self) {
-        self.0.set(self.0.get() - 1);
+        self.0.open.set(self.0.open.get() - 1);
+        self.0.wake_next();
     }
 }
 
@@ -86,15 +86,23 @@ pub async fn lease(
         if !fresh_only && let Some(connection) = pooled(&target, now) {
             return Ok(leased(target, local, connection, true));
         }
-        match open(x, id, &target, deadline).await {
-            Ok(connection) => {
+        match open(x, id, &target, deadline, fresh_only).await {
+            Ok((connection, reused)) => {
                 target.connected();
-                return Ok(leased(target, local, connection, false));
+                return Ok(leased(target, local, connection, reused));
             }
-            Err(e @ (Failure::ClientGone | Failure::Busy | Failure::Deadline)) => return Err(e),
-            Err(e) => {
+            Err((
+                e @ (Failure::ClientGone
+                | Failure::Busy
+                | Failure::AnswerTimeout
+                | Failure::Deadline),
+                _,
+            )) => return Err(e),
+            Err((e, blame)) => {
                 failure = e;
-                target.refused(rt::now());
+                if blame {
+                    target.refused(rt::now());
+                }
                 tried.add(target.serial);
                 w.recorder.borrow_mut().retries += 1;
                 if rt::cached_now() >= deadline {
@@ -131,7 +139,8 @@ async fn open(
     id: UpstreamId,
     target: &Target<Connection>,
     deadline: Mono,
-) -> Result<Connection, Failure> {
+    fresh_only: bool,
+) -> Result<(Connection, bool), (Failure, bool)> {
     let (w, watch) = (&x.conn.w, &x.conn.watch);
     let upstream = x.view.snapshot.upstream(id);
     let local = &x.view.upstreams[id.index()];
@@ -142,15 +151,15 @@ async fn open(
         }
         watch.arm(deadline);
         in_line(local, watch).await.map_err(|stop| match stop {
-            Stop::Expired => Failure::Busy,
-            _ => Failure::ClientGone,
+            Stop::Expired => (Failure::Busy, false),
+            _ => (Failure::ClientGone, false),
         })?;
-        if let Some(connection) = pooled(target, rt::now()) {
-            return Ok(connection);
+        if !fresh_only && let Some(connection) = pooled(target, rt::now()) {
+            return Ok((connection, true));
         }
     }
     // Counted before the wait, so that those who connect together keep to the bound.
-    let counted = Counted::new(&local.open);
+    let counted = Counted::new(local);
     let now = rt::now();
     let connect_deadline = now.after(upstream.connect_timeout).min(deadline);
     watch.arm(connect_deadline);
@@ -160,13 +169,33 @@ async fn open(
         Ok(stream) => {
             w.recorder.borrow_mut().upstream_connections += 1;
             let retires = now.after(upstream.pool_lifetime);
-            Ok(Connection { stream, retires, _counted: counted })
+            Ok((Connection { stream, retires, _counted: counted }, false))
         }
-        Err(Stop::Expired) if x.is_past_deadline(rt::now()) => Err(Failure::Deadline),
-        Err(Stop::Expired) => Err(Failure::ConnectTimeout),
-        Err(Stop::Gone | Stop::Drain) => Err(Failure::ClientGone),
-        Err(Stop::Broken(_)) => Err(Failure::Connect),
+        Err(Stop::Expired) if x.is_past_deadline(rt::now()) => Err((Failure::Deadline, false)),
+        // The route's time was over first: no fault of this endpoint's.
+        Err(Stop::Expired) if connect_deadline == deadline => Err((Failure::AnswerTimeout, false)),
+        Err(Stop::Expired) => Err((Failure::ConnectTimeout, true)),
+        Err(Stop::Gone | Stop::Drain) => Err((Failure::ClientGone, false)),
+        Err(Stop::Broken(kind)) => Err((Failure::Connect, is_endpoints_fault(kind))),
     }
+}
+
+/// Whether a failed connect says something of the endpoint. Too few descriptors or ports say
+/// something of this machine.
+fn is_endpoints_fault(kind: std::io::ErrorKind) -> bool {
+    use std::io::ErrorKind as K;
+    matches!(
+        kind,
+        K::ConnectionRefused
+            | K::ConnectionReset
+            | K::ConnectionAborted
+            | K::HostUnreachable
+            | K::NetworkUnreachable
+            | K::TimedOut
+            | K::NotFound
+            | K::PermissionDenied
+            | K::AddrNotAvailable
+    )
 }
 
 async fn in_line(local: &Local<Connection>, watch: &rt::Watch) -> Result<(), Stop> {
@@ -176,7 +205,7 @@ async fn in_line(local: &Local<Connection>, watch: &rt::Watch) -> Result<(), Sto
             if std::mem::replace(&mut waited, true) {
                 return Poll::Ready(());
             }
-            local.wait_in_line(cx.waker());
+            local.wait_in_line(cx.waker()); // once by task: who gives up is not there twice
             Poll::Pending
         })
         .await;

@@ -69,7 +69,13 @@ async fn read_body(x: &Exchange<'_>) -> Result<Buf, Failure> {
     let limits = x.view.snapshot.listener(x.conn.listener()).limits;
     let mut body = Body::new(x.request.framing, Out::Data, &limits);
     let (mut input, mut data) = (w.bufs.lease(), w.bufs.lease());
-    input.extend(&x.bytes[x.request.head_len()..]);
+    let mut rest = &x.bytes[x.request.head_len()..];
+    while !rest.is_empty() {
+        rest = &rest[input.extend(rest)..];
+        if !rest.is_empty() && !input.make_room() {
+            return Err(Failure::BodyTooLarge);
+        }
+    }
     loop {
         let mut aux = w.scratch();
         let step = body.step(input.filled(), &mut aux, &mut w.trailers.borrow_mut());

@@ -219,18 +219,12 @@ fn find<'v>(
         if let Found::Route(id) = lookup(request, request.path(bytes), params)
             && view.snapshot.route(id).slashes_keep
         {
-            return Routed::Route(view.snapshot.route(id));
+            return take_route(view.snapshot.route(id), request);
         }
         request.merge_slashes();
     }
     match lookup(request, request.path(bytes), params) {
-        Found::Route(id) => {
-            let route = view.snapshot.route(id);
-            if request.had_encoded_slash && !route.encoded_slash_keep {
-                return Routed::Refused(Problem::EncodedSlash, "");
-            }
-            Routed::Route(route)
-        }
+        Found::Route(id) => take_route(view.snapshot.route(id), request),
         Found::NotFound if request.target.form == Form::Asterisk => Routed::Own,
         Found::NotFound => {
             if view.any_slash_redirect {
@@ -245,6 +239,14 @@ fn find<'v>(
             Routed::Refused(Problem::NotFound, "")
         }
         Found::MethodNotAllowed { allow } => Routed::Refused(Problem::MethodNotAllowed, allow),
+    }
+}
+
+/// A path with `%2F` is only for routes that say so.
+fn take_route<'v>(route: &'v Route, request: &Request) -> Routed<'v> {
+    match request.had_encoded_slash && !route.encoded_slash_keep {
+        true => Routed::Refused(Problem::EncodedSlash, ""),
+        false => Routed::Route(route),
     }
 }
 
@@ -368,6 +370,7 @@ async fn attempt(x: &Exchange<'_>, lease: Lease, due: Mono) -> Result<Done, Atte
     };
     let gate = Gate {
         request_done: Cell::new(false),
+        clock_runs: Cell::new(false),
         head_seen: Cell::new(false),
         writing: Cell::new(false),
         due: Cell::new(due),
@@ -376,6 +379,7 @@ async fn attempt(x: &Exchange<'_>, lease: Lease, due: Mono) -> Result<Done, Atte
     let relayed = if whole && body.is_done() {
         drop((head, aux));
         gate.request_done.set(true);
+        gate.clock_runs.set(true);
         // Fast path: one direction, and nobody looks at the client unless it takes long.
         x.conn.watch.busy(x.conn.stream.handle(), x.request.half_close_ok());
         let answered = answer(x, lease.stream(), &x.conn.watch, &gate).await;

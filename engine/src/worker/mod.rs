@@ -211,7 +211,10 @@ impl Worker {
             if std::mem::replace(&mut waited, true) {
                 return Poll::Ready(());
             }
-            self.events.borrow_mut().push(cx.waker().clone());
+            let mut events = self.events.borrow_mut();
+            if !events.iter().any(|w| w.will_wake(cx.waker())) {
+                events.push(cx.waker().clone());
+            }
             Poll::Pending
         })
         .await;

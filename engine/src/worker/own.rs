@@ -173,13 +173,8 @@ async fn answer(
 }
 
 pub async fn respond(x: &Exchange<'_>, respond: &Respond) -> Done {
-    let place = match &*respond.content_type {
-        t if t.starts_with("text/html") => Place::Html,
-        t if t.contains("json") => Place::Json,
-        _ => Place::Text,
-    };
     let mut body = x.conn.w.scratch();
-    respond.body.render(&x.facts(), place, &mut body);
+    respond.body.render(&x.facts(), respond.place, &mut body);
     answer(x, respond.status, &respond.content_type, &body, |out| {
         for (name, value) in &respond.headers {
             out.extend_from_slice(name.as_bytes());

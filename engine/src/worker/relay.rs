@@ -24,6 +24,8 @@ pub const PARTS_IN_A_ROW: u32 = 64;
 pub struct Gate {
     /// The whole request is on its way.
     pub request_done: Cell<bool>,
+    /// The answer's clock runs: nothing of the request is being sent any more.
+    pub clock_runs: Cell<bool>,
     /// The final answer's head has arrived.
     pub head_seen: Cell<bool>,
     /// An interim answer is being written: nothing else may be put behind a part of it.
@@ -65,7 +67,7 @@ pub async fn both(
     gate: &Gate,
 ) -> Relayed {
     let up_watch = x.conn.w.timers.watch();
-    up_watch.upstream();
+    up_watch.second();
     x.conn.watch.busy(x.conn.stream.handle(), x.request.half_close_ok());
     let began = rt::cached_now();
     let mut pump = pin!(pump(x, up, unsent, body));
@@ -81,6 +83,11 @@ pub async fn both(
                     gate.request_done.set(true);
                     request_is_out(x, gate, &up_watch, began);
                 }
+                // The answer has begun: it is delivered whatever becomes of the request.
+                Pumped::Client(_) if gate.head_seen.get() => {
+                    x.conn.watch.unwatched();
+                    up_watch.busy(x.conn.stream.handle(), true);
+                }
                 Pumped::Client(failure) => {
                     let head_sent = gate.head_seen.get() || gate.writing.get();
                     return Poll::Ready(Err(Failed { failure, head_sent, client_has_bytes: true }));
@@ -88,7 +95,10 @@ pub async fn both(
                 Pumped::Upstream if !gate.head_seen.get() => {
                     // It may have answered before it closed (RFC 9112 §9.5).
                     gate.due.set(gate.due.get().min(rt::now().after(REFUSAL_MAX)));
-                    up_watch.arm(gate.due.get());
+                    gate.clock_runs.set(true);
+                    up_watch.arm(gate.due.get().min(x.deadline));
+                    x.conn.watch.unwatched();
+                    up_watch.busy(x.conn.stream.handle(), true);
                 }
                 Pumped::Upstream => {}
             }
@@ -103,6 +113,7 @@ pub async fn both(
 /// From now on the answer's clock runs, and the client is looked at.
 fn request_is_out(x: &Exchange<'_>, gate: &Gate, up_watch: &Watch, began: Mono) {
     let now = rt::cached_now();
+    gate.clock_runs.set(true);
     if gate.due.get() != Mono::NEVER {
         gate.due.set(gate.due.get().after(now.since(began)));
     }
@@ -116,7 +127,11 @@ fn request_is_out(x: &Exchange<'_>, gate: &Gate, up_watch: &Watch, began: Mono) 
 async fn pump(x: &Exchange<'_>, up: &Stream, unsent: Unsent<'_>, body: &mut Body) -> Pumped {
     let watch = &x.conn.watch;
     let mut sending = Pace::plain(x.route.body_timeout, x.deadline);
-    let mut reading = Pace::of_body(x);
+    // A client that waits for 100 is not slow: until its first byte the route's time counts.
+    let mut reading = match x.request.expect_continue {
+        true => Pace::plain(x.route.timeout, x.deadline),
+        false => Pace::of_body(x),
+    };
     let Unsent { head, body: raw, tail, untaken } = unsent;
     if let Err(stop) = send(up, head, raw, tail, watch, &mut sending).await {
         return of_upstream(x, stop);
@@ -131,6 +146,9 @@ async fn pump(x: &Exchange<'_>, up: &Stream, unsent: Unsent<'_>, body: &mut Body
             let expired =
                 if x.is_past_deadline(rt::now()) { Failure::Deadline } else { Failure::ClientSlow };
             return Pumped::Client(Failure::of_client(stop, expired));
+        }
+        if x.request.expect_continue && body.data() == 0 {
+            reading = Pace::of_body(x);
         }
         let part = buf.as_mut().expect("something was read");
         let mut aux = x.conn.w.scratch();
