@@ -1,6 +1,6 @@
 //! What a route does in the end.
 
-use crate::http::template::Template;
+use crate::http::template::{Place, Template};
 use crate::ids::UpstreamId;
 
 #[derive(Debug)]
@@ -26,6 +26,8 @@ pub struct Respond {
     /// Value of `Content-Type`; empty when there is no body.
     pub content_type: Box<str>,
     pub body: Template,
+    /// How variables in `body` are escaped, by its type.
+    pub place: Place,
     /// Further fields, names as written.
     pub headers: Box<[(Box<str>, Template)]>,
 }

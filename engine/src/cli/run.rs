@@ -67,16 +67,12 @@ impl Run {
             }
             return self.source.read();
         }
-        let mut routes = Vec::new();
-        for route in &self.route {
-            let Some((pattern, url)) = route.split_once('=') else {
-                return Err(format!("busbar: --route {route}: write PATTERN=URL"));
-            };
-            routes.push((pattern.to_owned(), url.to_owned()));
+        if let Some(route) = self.route.iter().find(|r| !r.contains('=')) {
+            return Err(format!("busbar: --route {route}: write PATTERN=URL"));
         }
         let flags = OneLiner {
             to: self.to.clone(),
-            routes,
+            routes: self.route.clone(),
             host: self.host.clone(),
             listen: self.listen.clone(),
         };

@@ -1,233 +1,537 @@
-//! Mistakes with their places: file, line, column, the line itself, a caret and the cure.
+//! What is wrong with a configuration, shown with its place: file:line:column, the line, a caret.
 
+use std::borrow::Cow;
 use std::fmt::Write;
 
-/// A text the configuration was read from.
-#[derive(Debug, Clone)]
-pub struct Source {
-    /// As it is shown: a path, or `--set #1`.
-    pub name: String,
-    pub text: String,
-}
+pub use super::codes::{CODES, Code, code};
 
-/// A span of bytes in one of the sources.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
-pub struct Place {
-    pub source: u16,
+/// Mistakes kept. A file with more is counted on, but has shown what it is.
+const DIAGNOSTICS_MAX: usize = 1000;
+/// Columns of a source line that are shown; a longer one is cut around its caret.
+const COLUMNS_MAX: usize = 120;
+/// Candidates compared for a "did you mean" in one load, so that it stays near-linear.
+const SUGGESTIONS_MAX: usize = 50_000;
+/// Longer words are not worth a suggestion.
+const WORD_BYTES_MAX: usize = 64;
+
+/// A range of bytes in a source. Its bounds lie on characters within it.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default, Hash)]
+pub struct At {
+    pub source: u32,
     pub start: u32,
     pub end: u32,
 }
 
-/// What every code means; `E` refuses, `W` warns. Codes are stable.
-pub const CODES: &[(&str, &str)] = &[
-    ("E100", "the file is not TOML"),
-    ("E101", "an unknown key"),
-    ("E102", "a value of the wrong type"),
-    ("E103", "a value out of its range or form"),
-    ("E104", "a quantity without its unit, or with a wrong one"),
-    ("E105", "a key that is needed is missing"),
-    ("E106", "keys that exclude each other"),
-    ("E110", "a path pattern that can't be used"),
-    ("E111", "a host pattern that can't be used"),
-    ("E112", "an environment variable that is not set"),
-    ("E113", "a template with a mistake"),
-    ("E114", "an address that can't be used"),
-    ("E115", "a header name or value that can't be used"),
-    ("E116", "a file that can't be read"),
-    ("E120", "an upstream that does not exist"),
-    ("E121", "a listener that does not exist"),
-    ("E122", "an endpoint that is one of our own listeners"),
-    ("E123", "two listeners on one address"),
-    ("E131", "two routes that want the same requests"),
-    ("E145", "a prefix with bits outside its length"),
-    ("E190", "a key this build does not know yet"),
-    ("W202", "routes whose conditions overlap"),
-    ("W203", "an upstream that no route uses"),
-    ("W204", "a configuration without a route"),
-];
+/// One file, or one `--set`.
+#[derive(Debug)]
+struct Source {
+    name: String,
+    text: String,
+    /// Where each line begins.
+    lines: Vec<u32>,
+}
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Diagnostic {
     pub code: &'static str,
-    pub place: Place,
-    /// What is wrong, in the first line.
-    pub message: String,
-    /// The cure, behind the caret.
-    pub hint: String,
-    /// A second place that belongs to it.
-    pub other: Option<Place>,
+    pub title: String,
+    pub at: At,
+    /// Stands behind the caret.
+    pub note: String,
+    /// Another place that has to do with it.
+    pub other: Option<At>,
+    /// A last line that belongs to no place; empty for none.
+    pub help: String,
 }
 
 impl Diagnostic {
+    pub fn new(code: &'static str, at: At, title: impl Into<String>) -> Diagnostic {
+        debug_assert!(super::codes::code(code).is_some(), "{code} is in the table");
+        let (note, help) = (String::new(), String::new());
+        Diagnostic { code, title: title.into(), at, note, other: None, help }
+    }
+
+    pub fn note(mut self, note: impl Into<String>) -> Diagnostic {
+        self.note = note.into();
+        self
+    }
+
+    pub fn other(mut self, at: At) -> Diagnostic {
+        self.other = Some(at);
+        self
+    }
+
+    pub fn help(mut self, help: impl Into<String>) -> Diagnostic {
+        self.help = help.into();
+        self
+    }
+
     pub fn is_error(&self) -> bool {
         self.code.starts_with('E')
     }
 }
 
-/// All mistakes of one configuration, sorted by place.
-#[derive(Debug, Clone, Default)]
+/// Everything found in one load, and the sources it points into.
+#[derive(Debug, Default)]
 pub struct Diagnostics {
-    pub sources: Vec<Source>,
-    pub list: Vec<Diagnostic>,
+    sources: Vec<Source>,
+    list: Vec<Diagnostic>,
+    /// Where a text is not TOML or lacks a `${NAME}`: what was read there is a guess, so that
+    /// mistakes in it are not shown. Sorted by `seal_broken`, and looked at from then on.
+    broken: Vec<At>,
+    is_sealed: bool,
+    is_torn: bool,
+    errors: usize,
+    warnings: usize,
+    compared: usize,
 }
 
 impl Diagnostics {
-    pub fn push(&mut self, code: &'static str, place: Place, message: String, hint: String) {
-        debug_assert!(CODES.iter().any(|(c, _)| *c == code), "{code} is not in the table");
-        self.list.push(Diagnostic { code, place, message, hint, other: None });
+    pub(super) fn add_source(&mut self, name: String, text: String) -> u32 {
+        let breaks = memchr::memchr_iter(b'\n', text.as_bytes()).map(|at| at as u32 + 1);
+        let lines = std::iter::once(0).chain(breaks).collect();
+        self.sources.push(Source { name, text, lines });
+        self.sources.len() as u32 - 1
     }
 
-    pub fn sort(&mut self) {
-        self.list.sort_by(|a, b| a.place.cmp(&b.place).then(a.code.cmp(b.code)));
+    pub(super) fn text(&self, source: u32) -> &str {
+        &self.sources[source as usize].text
     }
 
+    pub(super) fn push(&mut self, mut diagnostic: Diagnostic) {
+        if self.is_sealed && self.is_broken(diagnostic.at) {
+            return;
+        }
+        match diagnostic.is_error() {
+            true => self.errors += 1,
+            false => self.warnings += 1,
+        }
+        if self.list.len() >= DIAGNOSTICS_MAX {
+            return;
+        }
+        diagnostic.at = self.within(diagnostic.at);
+        diagnostic.other = diagnostic.other.map(|at| self.within(at));
+        self.list.push(diagnostic);
+    }
+
+    /// Marks a range whose mistakes are not shown.
+    pub(super) fn mark_broken(&mut self, at: At) {
+        self.broken.push(at);
+    }
+
+    /// Sorts and joins the marked ranges.
+    pub(super) fn seal_broken(&mut self) {
+        self.broken.sort_unstable();
+        let mut joined: Vec<At> = Vec::new();
+        for at in self.broken.drain(..) {
+            match joined.last_mut() {
+                Some(last) if last.source == at.source && at.start <= last.end => {
+                    last.end = last.end.max(at.end);
+                }
+                _ => joined.push(at),
+            }
+        }
+        self.broken = joined;
+        self.is_sealed = true;
+    }
+
+    /// Says that a source is not TOML as a whole.
+    pub(super) fn mark_torn(&mut self) {
+        self.is_torn = true;
+    }
+
+    fn is_broken(&self, at: At) -> bool {
+        let after = self.broken.partition_point(|b| (b.source, b.start) <= (at.source, at.start));
+        after.checked_sub(1).is_some_and(|i| {
+            let range = self.broken[i];
+            range.source == at.source && at.start <= range.end
+        })
+    }
+
+    /// Whether a source is not TOML as a whole: what is missing may stand in the broken part.
+    pub(super) fn is_torn(&self) -> bool {
+        self.is_torn
+    }
+
+    fn within(&self, at: At) -> At {
+        let Some(source) = self.sources.get(at.source as usize) else { return At::default() };
+        let start = source.text.floor_char_boundary(at.start as usize);
+        let end = source.text.ceil_char_boundary(at.end as usize).max(start);
+        At { source: at.source, start: start as u32, end: end as u32 }
+    }
+
+    /// By place, then by code.
+    pub(super) fn sort(&mut self) {
+        self.list.sort_by(|a, b| {
+            let key = |d: &Diagnostic| (d.at.source, d.at.start, d.code);
+            key(a).cmp(&key(b)).then_with(|| a.title.cmp(&b.title))
+        });
+    }
+
+    pub fn list(&self) -> &[Diagnostic] {
+        &self.list
+    }
+
+    /// How many mistakes, shown or not.
     pub fn errors(&self) -> usize {
-        self.list.iter().filter(|d| d.is_error()).count()
+        self.errors
     }
 
     pub fn warnings(&self) -> usize {
-        self.list.len() - self.errors()
+        self.warnings
     }
 
-    /// Line and column, both from 1; the column counts characters.
-    pub fn position(&self, place: Place) -> (usize, usize) {
-        let text = &self.sources[usize::from(place.source)].text;
-        let before = floor(text, place.start as usize);
-        let line_start = text[..before].rfind('\n').map_or(0, |n| n + 1);
-        let line = text[..before].matches('\n').count() + 1;
-        (line, text[line_start..before].chars().count() + 1)
+    /// `(name, text)` of every source, in the order of their numbers.
+    pub fn sources(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.sources.iter().map(|source| (source.name.as_str(), source.text.as_str()))
     }
 
-    /// `file:line` of a place.
-    pub fn line_of(&self, place: Place) -> String {
-        let (line, _) = self.position(place);
-        format!("{}:{line}", self.sources[usize::from(place.source)].name)
+    /// The closest of `candidates` to `word`, when one is close enough.
+    pub(super) fn closest<'a>(
+        &mut self,
+        word: &str,
+        candidates: impl Iterator<Item = &'a str>,
+    ) -> Option<&'a str> {
+        let left = SUGGESTIONS_MAX.saturating_sub(self.compared);
+        let mut compared = 0;
+        let found = closest(word, candidates.take(left).inspect(|_| compared += 1));
+        self.compared += compared;
+        found
     }
 
-    fn line_text(&self, place: Place) -> (&str, usize) {
-        let text = &self.sources[usize::from(place.source)].text;
-        let at = floor(text, place.start as usize);
-        let start = text[..at].rfind('\n').map_or(0, |n| n + 1);
-        let end = text[start..].find('\n').map_or(text.len(), |n| start + n);
-        (text[start..end].trim_end_matches('\r'), start)
+    /// Line and column, both from 1. A tab is one column, and so is every character.
+    pub fn line_column(&self, at: At) -> (usize, usize) {
+        let source = &self.sources[at.source as usize];
+        let line = source.lines.partition_point(|start| *start <= at.start);
+        let from = source.lines[line - 1] as usize;
+        let columns = source.text.get(from..at.start as usize).map_or(0, |s| s.chars().count());
+        (line, columns + 1)
     }
 
+    /// `file:line`.
+    pub(super) fn place(&self, at: At) -> String {
+        let source = &self.sources[at.source as usize];
+        let line = source.lines.partition_point(|start| *start <= at.start);
+        format!("{}:{line}", visible(&source.name))
+    }
+
+    /// ` (line 12)`, or with the file's name when it is another one than `from`'s.
+    pub(super) fn beside(&self, from: At, at: At) -> String {
+        match from.source == at.source {
+            true => format!("(line {})", self.line_column(at).0),
+            false => format!("({})", self.place(at)),
+        }
+    }
+
+    /// The text for a terminal, empty when nothing is wrong.
     pub fn render(&self, color: bool) -> String {
         let mut out = String::new();
-        for d in &self.list {
-            self.render_one(d, color, &mut out);
+        for diagnostic in &self.list {
+            self.render_one(&mut out, diagnostic, color);
+            out.push('\n');
         }
-        let _ = writeln!(out, "{}; nothing was changed", self.counts());
-        if self.errors() == 0 {
-            out.truncate(out.len() - "; nothing was changed\n".len());
+        let unseen = self.errors + self.warnings - self.list.len();
+        if unseen > 0 {
+            let _ = writeln!(out, "and {unseen} more\n");
+        }
+        if self.errors + self.warnings > 0 {
+            out.push_str(&self.summary());
             out.push('\n');
         }
         out
     }
 
-    /// `3 errors, 1 warning`.
-    pub fn counts(&self) -> String {
-        let many = |n: usize, what: &str| match n {
-            1 => format!("1 {what}"),
-            n => format!("{n} {what}s"),
+    /// `3 errors, 1 warning; nothing was changed`; empty when there is nothing to say.
+    pub fn summary(&self) -> String {
+        let count = |n: usize, one: &str| match n {
+            0 => None,
+            1 => Some(format!("1 {one}")),
+            n => Some(format!("{n} {one}s")),
         };
-        match (self.errors(), self.warnings()) {
-            (0, w) => many(w, "warning"),
-            (e, 0) => many(e, "error"),
-            (e, w) => format!("{}, {}", many(e, "error"), many(w, "warning")),
+        let parts = [count(self.errors, "error"), count(self.warnings, "warning")];
+        let mut text = parts.into_iter().flatten().collect::<Vec<_>>().join(", ");
+        if self.errors > 0 {
+            text.push_str("; nothing was changed");
         }
+        text
     }
 
-    fn render_one(&self, d: &Diagnostic, color: bool, out: &mut String) {
-        let (on, off) = match (color, d.is_error()) {
+    fn render_one(&self, out: &mut String, diagnostic: &Diagnostic, color: bool) {
+        let (on, off) = match (color, diagnostic.is_error()) {
             (false, _) => ("", ""),
             (true, true) => ("\x1b[1;31m", "\x1b[0m"),
             (true, false) => ("\x1b[1;33m", "\x1b[0m"),
         };
-        let (line, column) = self.position(d.place);
-        let name = &self.sources[usize::from(d.place.source)].name;
-        let _ = writeln!(out, "{on}{}{off} {}", d.code, printable(&d.message));
-        let _ = write!(out, "  {name}:{line}:{column}");
-        if let Some(other) = d.other {
-            let (line, column) = self.position(other);
-            let name = &self.sources[usize::from(other.source)].name;
-            let _ = write!(out, "  and  {name}:{line}:{column}");
+        let _ = writeln!(out, "{on}{}{off} {}", diagnostic.code, visible(&diagnostic.title));
+        let place = |at: At| {
+            let (line, column) = self.line_column(at);
+            format!("{}:{line}:{column}", visible(&self.sources[at.source as usize].name))
+        };
+        match diagnostic.other {
+            None => {
+                let _ = writeln!(out, "  {}", place(diagnostic.at));
+            }
+            Some(other) => {
+                let _ = writeln!(out, "  {}  and  {}", place(diagnostic.at), place(other));
+            }
         }
-        out.push('\n');
-        self.quote(d.place, &d.hint, out);
-        if let Some(other) = d.other {
-            self.quote(other, "", out);
+        let excerpt = self.excerpt(diagnostic.at);
+        let _ = writeln!(out, "{:>5} | {}", excerpt.line, excerpt.text);
+        let other = diagnostic.other.filter(|other| {
+            let is_line = self.line_column(*other).0 == excerpt.line;
+            other.source != diagnostic.at.source || !is_line
+        });
+        if let Some(other) = other {
+            let excerpt = self.excerpt(other);
+            let _ = writeln!(out, "{:>5} | {}", excerpt.line, excerpt.text);
+        } else {
+            let gap = " ".repeat(excerpt.before);
+            let caret = "^".repeat(excerpt.under.max(1));
+            let note = visible(&diagnostic.note);
+            let line = format!("      | {gap}{on}{caret}{off} {note}");
+            let _ = writeln!(out, "{}", line.trim_end());
         }
-        out.push('\n');
+        let note = if other.is_some() { diagnostic.note.as_str() } else { "" };
+        for help in [note, &diagnostic.help].into_iter().filter(|help| !help.is_empty()) {
+            let _ = writeln!(out, "      | {}", visible(help));
+        }
     }
 
-    /// The line, and a caret under the place with the hint behind it.
-    fn quote(&self, place: Place, hint: &str, out: &mut String) {
-        let (line, column) = self.position(place);
-        let (text, start) = self.line_text(place);
-        let shown = printable(&text.replace('\t', " "));
-        let _ = writeln!(out, "  {line:>4} | {shown}");
-        let source = &self.sources[usize::from(place.source)].text;
-        let from = floor(source, place.start as usize);
-        let to = floor(source, (place.end as usize).min(start + text.len())).max(from);
-        let carets = source[from..to].chars().count().max(1);
-        let (pad, carets) = (" ".repeat(column - 1), "^".repeat(carets));
-        let _ = writeln!(out, "       | {pad}{carets} {}", printable(hint));
-        while out.ends_with(" \n") {
-            out.truncate(out.len() - 2);
-            out.push('\n');
+    fn excerpt(&self, at: At) -> Excerpt {
+        let source = &self.sources[at.source as usize];
+        let line = source.lines.partition_point(|start| *start <= at.start);
+        let from = source.lines[line - 1] as usize;
+        let to = source.lines.get(line).map_or(source.text.len(), |next| *next as usize - 1);
+        let whole = &source.text[from..to.max(from)];
+        let start = (at.start as usize - from).min(whole.len());
+        let end = (at.end as usize - from).clamp(start, whole.len());
+        let first = whole[..start].chars().count();
+        let skip = if first > COLUMNS_MAX * 2 / 3 { first - COLUMNS_MAX / 3 } else { 0 };
+        let mut excerpt = Excerpt { line, text: String::new(), before: 0, under: 0 };
+        if skip > 0 {
+            excerpt.text.push('…');
+            excerpt.before = 1;
         }
+        for (shown, (i, c)) in whole.char_indices().skip(skip).enumerate() {
+            if shown == COLUMNS_MAX {
+                excerpt.text.push('…');
+                break;
+            }
+            let c = visible_char(c);
+            excerpt.text.push(c);
+            if i < start {
+                excerpt.before += width(c);
+            } else if i < end {
+                excerpt.under += width(c);
+            }
+        }
+        excerpt.text.truncate(excerpt.text.trim_end().len());
+        excerpt
     }
 
+    /// One JSON object per diagnostic in a list, and the counts.
     pub fn render_json(&self) -> String {
-        let mut out = String::from("[");
-        for (n, d) in self.list.iter().enumerate() {
-            let (line, column) = self.position(d.place);
-            let _ = write!(
-                out,
-                "{}{{\"code\":\"{}\",\"severity\":\"{}\",\"file\":{},\"line\":{line},\
-                 \"column\":{column},\"message\":{},\"hint\":{}}}",
-                if n > 0 { "," } else { "" },
-                d.code,
-                if d.is_error() { "error" } else { "warning" },
-                json(&self.sources[usize::from(d.place.source)].name),
-                json(&d.message),
-                json(&d.hint),
-            );
+        let mut out = String::from("{\"diagnostics\":[");
+        for (i, diagnostic) in self.list.iter().enumerate() {
+            if i > 0 {
+                out.push(',');
+            }
+            let severity = if diagnostic.is_error() { "error" } else { "warning" };
+            let _ = write!(out, "{{\"code\":\"{}\",\"severity\":\"{severity}\"", diagnostic.code);
+            let texts = [
+                ("title", &diagnostic.title),
+                ("note", &diagnostic.note),
+                ("help", &diagnostic.help),
+            ];
+            for (name, text) in texts {
+                let _ = write!(out, ",\"{name}\":");
+                json_text(&mut out, text);
+            }
+            out.push_str(",\"at\":");
+            self.json_place(&mut out, diagnostic.at);
+            if let Some(other) = diagnostic.other {
+                out.push_str(",\"other\":");
+                self.json_place(&mut out, other);
+            }
+            out.push('}');
         }
-        out.push(']');
+        let _ = writeln!(out, "],\"errors\":{},\"warnings\":{}}}", self.errors, self.warnings);
         out
     }
-}
 
-/// The nearest character boundary at or before `at`.
-fn floor(text: &str, at: usize) -> usize {
-    let mut at = at.min(text.len());
-    while !text.is_char_boundary(at) {
-        at -= 1;
+    fn json_place(&self, out: &mut String, at: At) {
+        let (line, column) = self.line_column(at);
+        let (end_line, end_column) = self.line_column(At { start: at.end, ..at });
+        out.push_str("{\"file\":");
+        json_text(out, &self.sources[at.source as usize].name);
+        let _ = write!(
+            out,
+            ",\"line\":{line},\"column\":{column},\"end_line\":{end_line},\
+             \"end_column\":{end_column}}}"
+        );
     }
-    at
 }
 
-/// Control characters would let a file speak to the terminal.
-fn printable(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+/// A source line as it is shown, and where the caret goes under it.
+struct Excerpt {
+    line: usize,
+    text: String,
+    before: usize,
+    under: usize,
 }
 
-fn json(text: &str) -> String {
-    let mut out = String::from("\"");
+fn json_text(out: &mut String, text: &str) {
+    out.push('"');
     for c in text.chars() {
         match c {
-            '"' | '\\' => {
-                out.push('\\');
-                out.push(c);
-            }
-            c if c.is_control() => {
+            '"' | '\\' => out.extend(['\\', c]),
+            '\n' => out.push_str("\\n"),
+            c if c < ' ' || c == '\x7f' => {
                 let _ = write!(out, "\\u{:04x}", c as u32);
             }
             c => out.push(c),
         }
     }
     out.push('"');
-    out
+}
+
+/// Without characters that a terminal would obey: a file is text from somewhere.
+fn visible(text: &str) -> Cow<'_, str> {
+    match text.chars().any(|c| visible_char(c) != c) {
+        true => Cow::Owned(text.chars().map(visible_char).collect()),
+        false => Cow::Borrowed(text),
+    }
+}
+
+fn visible_char(c: char) -> char {
+    match c {
+        '\t' | '\r' => ' ',
+        // Marks that turn the direction of text around them hide what a line says.
+        '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2069}' => '\u{fffd}',
+        c if c.is_control() => '\u{fffd}',
+        c => c,
+    }
+}
+
+/// Columns of a character on a terminal, roughly (East Asian wide, combining marks).
+fn width(c: char) -> usize {
+    match c as u32 {
+        0x300..=0x36f | 0xfe00..=0xfe0f => 0,
+        0x1100..=0x115f | 0x2e80..=0xa4cf | 0xac00..=0xd7a3 | 0xf900..=0xfaff => 2,
+        0xfe30..=0xfe6f | 0xff00..=0xff60 | 0xffe0..=0xffe6 | 0x1f300..=0x1faff => 2,
+        0x20000..=0x3fffd => 2,
+        _ => 1,
+    }
+}
+
+/// The candidate with the least edits, when that is at most a third of the word (one at least).
+pub(super) fn closest<'a>(
+    word: &str,
+    candidates: impl Iterator<Item = &'a str>,
+) -> Option<&'a str> {
+    if word.is_empty() || word.len() > WORD_BYTES_MAX {
+        return None;
+    }
+    let limit = (word.len() / 3).max(1);
+    let near = candidates.filter(|c| c.len().abs_diff(word.len()) <= limit);
+    let scored = near.map(|c| (edits(word.as_bytes(), c.as_bytes()), c));
+    scored.filter(|(edits, _)| *edits <= limit).min().map(|(_, c)| c)
+}
+
+/// Insertions, deletions, changes and swaps of neighbours that make `b` of `a`.
+fn edits(a: &[u8], b: &[u8]) -> usize {
+    let mut before = vec![0; b.len() + 1];
+    let mut above: Vec<usize> = (0..=b.len()).collect();
+    let mut row = vec![0; b.len() + 1];
+    for i in 1..=a.len() {
+        row[0] = i;
+        for j in 1..=b.len() {
+            let change = usize::from(!a[i - 1].eq_ignore_ascii_case(&b[j - 1]));
+            row[j] = (above[j] + 1).min(row[j - 1] + 1).min(above[j - 1] + change);
+            if i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] {
+                row[j] = row[j].min(before[j - 2] + 1);
+            }
+        }
+        (before, above, row) = (above, row, before);
+    }
+    above[b.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn one(text: &str, start: u32, end: u32) -> Diagnostics {
+        let mut all = Diagnostics::default();
+        let source = all.add_source("busbar.toml".into(), text.into());
+        let at = At { source, start, end };
+        all.push(Diagnostic::new("E101", at, "unknown key `x`").note("did you mean `y`?"));
+        all
+    }
+
+    #[test]
+    fn a_caret_stands_under_its_word_and_tabs_are_one_column() {
+        let text = one("a = 1\n\tx = 2\n", 7, 8).render(false);
+        let expect = "E101 unknown key `x`\n  busbar.toml:2:2\n    2 |  x = 2\n      |  ^ \
+                      did you mean `y`?\n\n1 error; nothing was changed\n";
+        assert_eq!(text, expect);
+    }
+
+    #[test]
+    fn wide_characters_take_two_columns_of_the_caret_line() {
+        let text = one("\"日本\" = 2", 11, 12).render(false);
+        assert!(text.contains("busbar.toml:1:8\n"), "{text}");
+        assert!(text.contains("      |          ^"), "{text}");
+    }
+
+    #[test]
+    fn long_lines_are_cut_around_the_caret() {
+        let line = format!("{}X{}", "a".repeat(5000), "b".repeat(5000));
+        let text = one(&line, 5000, 5001).render(false);
+        assert!(text.len() < 700, "{}", text.len());
+        let lines: Vec<&str> = text.lines().collect();
+        let caret = lines[3].chars().position(|c| c == '^').expect("a caret");
+        assert_eq!(lines[2].chars().nth(caret), Some('X'));
+    }
+
+    #[test]
+    fn a_terminal_gets_no_control_characters_and_json_escapes_them() {
+        let all = one("x = \"\x1b[2J\u{202e}\"", 0, 1);
+        assert!(!all.render(false).contains(['\x1b', '\u{202e}']));
+        let mut all = Diagnostics::default();
+        let source = all.add_source("a\"b".into(), "x".into());
+        let at = At { source, start: 0, end: 1 };
+        all.push(Diagnostic::new("W203", at, "say \"hi\"\n\x07"));
+        assert_eq!(
+            all.render_json(),
+            "{\"diagnostics\":[{\"code\":\"W203\",\"severity\":\"warning\",\
+             \"title\":\"say \\\"hi\\\"\\n\\u0007\",\"note\":\"\",\"help\":\"\",\
+             \"at\":{\"file\":\"a\\\"b\",\"line\":1,\"column\":1,\
+             \"end_line\":1,\"end_column\":2}}],\
+             \"errors\":0,\"warnings\":1}\n"
+        );
+        assert_eq!(all.summary(), "1 warning");
+    }
+
+    #[test]
+    fn places_outside_of_the_text_are_moved_into_it() {
+        let all = one("é", 1, 900);
+        assert_eq!((all.list()[0].at.start, all.list()[0].at.end), (0, 2));
+    }
+
+    #[test]
+    fn suggestions_are_near_and_never_far() {
+        let words = ["timeout", "to", "path", "deadline"];
+        let rows = [
+            ("time_out", Some("timeout")),
+            ("tiemout", Some("timeout")),
+            ("Path", Some("path")),
+            ("ot", Some("to")),
+            ("zzz", None),
+            ("deadly", None),
+        ];
+        for (word, expect) in rows {
+            assert_eq!(closest(word, words.into_iter()), expect, "{word}");
+        }
+    }
 }

@@ -1,87 +1,83 @@
-//! Text to Snapshot, with every mistake at once.
+//! Text → Model → Snapshot, with every mistake at once.
 //!
 //! ```text
-//!  source + --set ─▶ tree ─▶ server, upstreams, routes (reader + model) ─▶ compile ─▶ Snapshot
-//!                      └──────────── diagnostics, sorted by place ◀──────────┘
+//! source   text, --set, ${NAME}  →  one tree with places
+//! read     tree  →  Model          (route, action, reader, address, units; keys is THE LIST)
+//! check    Model →  Checked        references, duplicates, conflicts; builds the routers
+//! compile  Checked → Snapshot      defaults, ids
 //! ```
-//! `load` is pure but for the files that `respond` names; it resolves no names and opens no sockets.
+//! Nothing here asks the network; the only files read are those that a `respond` names.
 
-mod actions;
+use std::path::{Path, PathBuf};
+
+use crate::snapshot::Snapshot;
+
+mod action;
+mod address;
+mod check;
+pub mod codes;
 mod compile;
+pub mod defaults;
 pub mod diagnostic;
 #[doc(hidden)]
 pub mod fuzz;
+pub mod keys;
 pub mod model;
 mod one_liner;
+mod read;
 mod reader;
 pub mod reference;
-mod routes;
-mod server;
-mod tree;
-mod units;
-mod upstreams;
-
-use std::path::PathBuf;
+mod route;
+mod source;
+#[cfg(test)]
+mod tests;
+pub mod units;
 
 pub use diagnostic::Diagnostics;
 pub use one_liner::{OneLiner, one_liner};
+pub use source::{Env, TEXT_BYTES_MAX};
 
-use crate::snapshot::Snapshot;
-use diagnostic::{Place, Source};
-use reader::Reader;
-use tree::Value;
-
-/// What a configuration is read from.
+/// What a configuration is made from.
 pub struct Input<'a> {
     pub text: String,
-    /// As it is shown in messages.
+    /// As messages name the text: `busbar.toml`.
     pub name: String,
-    /// Where files that it names are looked for.
+    /// Files that the text names are relative to it; `None`: it can't name any.
     pub base_dir: Option<PathBuf>,
-    /// `KEY=VALUE` texts that replace what the text says.
+    /// `key.path=VALUE`, over the text in their order.
     pub sets: Vec<String>,
-    /// The environment.
-    pub env: &'a dyn Fn(&str) -> Option<String>,
+    pub env: Env<'a>,
 }
 
-/// A configuration that was read. There is no snapshot if there is any error.
+/// A configuration, or why there is none.
 #[derive(Debug)]
 pub struct Loaded {
+    /// `None` when there was any error. Its generation is 1 until it is published.
     pub snapshot: Option<Snapshot>,
     pub diagnostics: Diagnostics,
 }
 
-/// What runs without a file.
+/// Where files may be read from.
+struct Files<'a> {
+    base_dir: Option<&'a Path>,
+}
+
+/// Reads, checks and compiles. Near-linear in the text; never panics, whatever it holds.
+pub fn load(input: Input<'_>) -> Loaded {
+    let mut diagnostics = Diagnostics::default();
+    let out = &mut diagnostics;
+    let files = Files { base_dir: input.base_dir.as_deref() };
+    let table = source::read(input.name, input.text, input.sets, input.env, out);
+    out.seal_broken();
+    let model = read::read(&table, &files, out);
+    let checked = check::check(model, out);
+    diagnostics.sort();
+    let snapshot = checked.map(|checked| compile::compile(checked, &diagnostics));
+    debug_assert_eq!(snapshot.is_some(), diagnostics.errors() == 0);
+    Loaded { snapshot, diagnostics }
+}
+
+/// The configuration of a gateway without one: a page at `/` and an echo service.
 pub fn default_text() -> &'static str {
     include_str!("default.toml")
 }
-
-/// Reads, checks and compiles; never stops at the first mistake.
-pub fn load(input: Input<'_>) -> Loaded {
-    let source = Source { name: input.name, text: input.text };
-    let (root, mut found) = tree::read(source, &input.sets, input.env);
-    // Without a whole tree, what is missing or misplaced would be reported as further mistakes.
-    let is_whole = !found.list.iter().any(|d| d.code == "E100");
-    let r = Reader::new(&root, Place::default(), &model::TOP, &mut found);
-    if let Some(version) = r.raw("busbar")
-        && !matches!(version.value, Value::Integer(1))
-    {
-        let message = "this build reads version 1 of the language".to_owned();
-        found.push("E103", version.place, message, "write busbar = 1".to_owned());
-    }
-    let server = server::server(r.raw("server"), &mut found);
-    let listeners = server::listeners(r.raw("listener"), &mut found);
-    let upstreams = upstreams::upstreams(r.raw("upstream"), &mut found);
-    let routes = routes::routes(r.raw("route"), input.base_dir.as_deref(), &mut found);
-    let parts = compile::Parts { server, listeners, upstreams, routes, is_whole };
-    let snapshot = compile::compile(parts, &mut found);
-    if !is_whole {
-        found.list.retain(|d| !matches!(d.code, "E101" | "E105"));
-    }
-    found.sort();
-    let snapshot = snapshot.filter(|_| found.errors() == 0);
-    Loaded { snapshot, diagnostics: found }
-}
-
-#[cfg(test)]
-mod tests;

@@ -1,52 +1,66 @@
-//! The file that `--to`, `--route`, `--host` and `--listen` mean.
+//! The file that flags mean.
 
-/// The flags of a one-liner.
-#[derive(Debug, Clone, Default)]
+use std::fmt::Write;
+
+/// `busbar run --to URL --route PATTERN=URL --host NAME --listen ADDRESS`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct OneLiner {
     pub to: Option<String>,
-    /// Pattern and URL.
-    pub routes: Vec<(String, String)>,
+    /// Each `PATTERN=URL`.
+    pub routes: Vec<String>,
     pub host: Option<String>,
     pub listen: Option<String>,
 }
 
-/// A TOML basic string: a flag can't add keys.
-fn quoted(text: &str) -> String {
+/// The text of that file. What the flags hold stands in quotes, so that it can be a wrong value
+/// but never a key; `${NAME}` keeps its meaning.
+pub fn one_liner(flags: &OneLiner) -> String {
+    let mut text = String::new();
+    if let Some(listen) = &flags.listen {
+        let _ = writeln!(text, "[listener.main]\naddress = {}\n", quoted(listen));
+    }
+    let mut route = |name: &str, path: Option<&str>, to: Option<&str>| {
+        let _ = writeln!(text, "[route.{name}]");
+        if let Some(host) = &flags.host {
+            let _ = writeln!(text, "host = {}", quoted(host));
+        }
+        if let Some(path) = path {
+            let _ = writeln!(text, "path = {}", quoted(path));
+        }
+        if let Some(to) = to {
+            let scheme = if to.contains("://") || to.starts_with("${") { "" } else { "http://" };
+            let _ = writeln!(text, "to = {}", quoted(&format!("{scheme}{to}")));
+        }
+        text.push('\n');
+    };
+    if let Some(to) = &flags.to {
+        route("main", None, Some(to));
+    }
+    for (i, flag) in flags.routes.iter().enumerate() {
+        // A pattern may hold `=`, an address may not.
+        let (path, to) = match flag.rsplit_once('=') {
+            Some((path, to)) => (path, Some(to)),
+            None => (flag.as_str(), None),
+        };
+        route(&format!("route-{}", i + 1), Some(path), to);
+    }
+    text.truncate(text.trim_end().len());
+    text.push('\n');
+    text
+}
+
+/// A TOML basic string.
+pub(super) fn quoted(text: &str) -> String {
     let mut out = String::from("\"");
     for c in text.chars() {
         match c {
-            '"' | '\\' => {
-                out.push('\\');
-                out.push(c);
+            '"' | '\\' => out.extend(['\\', c]),
+            c if c.is_control() => {
+                let _ = write!(out, "\\u{:04x}", c as u32);
             }
-            c if c.is_control() => out.push_str(&format!("\\u{:04X}", c as u32)),
             c => out.push(c),
         }
     }
     out.push('"');
-    out
-}
-
-/// `localhost:3000` is meant as a URL.
-fn url(text: &str) -> String {
-    match text.contains("://") || text.starts_with("unix:") {
-        true => text.to_owned(),
-        false => format!("http://{text}"),
-    }
-}
-
-/// The configuration as text; it checks clean when the flags' values are good.
-pub fn one_liner(flags: &OneLiner) -> String {
-    let listen = flags.listen.as_deref().unwrap_or(":8080");
-    let mut out = format!("[listener.web]\naddress = {}\n", quoted(listen));
-    let host = flags.host.as_ref().map(|h| format!("host = {}\n", quoted(h))).unwrap_or_default();
-    if let Some(to) = &flags.to {
-        out.push_str(&format!("\n[route.app]\n{host}to = {}\n", quoted(&url(to))));
-    }
-    for (n, (pattern, to)) in flags.routes.iter().enumerate() {
-        let name = n + 1;
-        let (pattern, to) = (quoted(pattern), quoted(&url(to)));
-        out.push_str(&format!("\n[route.r{name}]\n{host}path = {pattern}\nto = {to}\n"));
-    }
     out
 }

@@ -1,225 +1,341 @@
-//! A typed walk over one table: every mistake goes into the diagnostics, with its place.
+//! A typed walk over one table: every mistake, each with its place.
 
 use std::time::Duration;
 
-use super::diagnostic::{Diagnostics, Place};
-use super::model::TableModel;
-use super::tree::{At, Table, Value};
-use super::units;
-use crate::http::template::nearest;
+use super::diagnostic::{At, Diagnostic, Diagnostics};
+use super::keys::{Key, Kind};
+use super::model::{Limit, Spot};
+use super::source::{Entry, Node, Table, Value};
+use super::units::{self, UnitError};
 
-/// One table being read. Keys are known from its model.
-pub struct Reader<'t> {
+/// A table with the list of what it may hold. Reading a key gives `None` when it is not there
+/// or was wrong; the latter has been reported.
+pub(super) struct Section<'t> {
     table: &'t Table,
-    pub place: Place,
+    keys: &'static [Key],
+    /// Where the table stands.
+    pub(super) at: At,
 }
 
-pub type Found<'d> = &'d mut Diagnostics;
-
-impl<'t> Reader<'t> {
-    /// Unknown keys are reported here, so that nothing is ignored.
-    pub fn new(table: &'t Table, place: Place, model: &TableModel, found: Found<'_>) -> Reader<'t> {
-        for (key, _) in &table.entries {
-            let name = key.value.as_str();
-            if model.keys.iter().any(|k| k.name == name) {
-                continue;
-            }
-            if model.later.contains(&name) {
-                let full = match model.title {
-                    "top" => name.to_owned(),
-                    title => format!("{name} in {title}"),
-                };
-                let message = format!("this build does not know {full} yet");
-                found.push("E190", key.place, message, "leave it out".to_owned());
-                continue;
-            }
-            let known = model.keys.iter().map(|k| k.name);
-            let hint = match nearest(name, known) {
-                Some(near) => format!("did you mean `{near}`?"),
+impl<'t> Section<'t> {
+    /// Reports every key that the list does not have.
+    pub(super) fn open(
+        table: &'t Table,
+        at: At,
+        keys: &'static [Key],
+        out: &mut Diagnostics,
+    ) -> Section<'t> {
+        for entry in &table.entries {
+            match keys.iter().find(|key| key.name == entry.key) {
+                Some(Key { kind: Kind::Later, name, .. }) => out.push(not_yet(entry.key_at, name)),
+                Some(_) => {}
                 None => {
-                    let all: Vec<_> = model.keys.iter().map(|k| k.name).collect();
-                    format!("known here: {}", all.join(", "))
+                    let names = keys.iter().map(|key| key.name);
+                    let near = out.closest(&entry.key, names);
+                    let error = Diagnostic::new(
+                        "E101",
+                        entry.key_at,
+                        format!("unknown key `{}`", entry.key),
+                    );
+                    out.push(match near {
+                        Some(near) => error.note(format!("did you mean `{near}`?")),
+                        None => error.note(format!("known here: {}", known(keys))),
+                    });
                 }
-            };
-            found.push("E101", key.place, format!("unknown key `{name}`"), hint);
+            }
         }
-        Reader { table, place }
+        Section { table, keys, at }
     }
 
-    pub fn raw(&self, key: &str) -> Option<&'t At<Value>> {
-        self.table.get(key).map(|(_, v)| v)
+    pub(super) fn entry(&self, name: &str) -> Option<&'t Entry> {
+        debug_assert!(self.keys.iter().any(|key| key.name == name), "{name} is in the list");
+        self.table.find(name)
     }
 
-    pub fn key_place(&self, key: &str) -> Place {
-        self.table.get(key).map_or(self.place, |(k, _)| k.place)
+    pub(super) fn node(&self, name: &str) -> Option<&'t Node> {
+        self.entry(name).map(|entry| &entry.node)
     }
 
-    pub fn text(&self, key: &str, found: Found<'_>) -> Option<At<&'t str>> {
-        text_of(self.raw(key)?, found)
+    fn kind(&self, name: &str) -> Kind {
+        let found = self.keys.iter().find(|key| key.name == name);
+        found.map(|key| key.kind).expect("the reader asks for keys of its list")
     }
 
-    pub fn flag(&self, key: &str, found: Found<'_>) -> Option<bool> {
-        let at = self.raw(key)?;
-        match at.value {
-            Value::Bool(b) => Some(b),
-            _ => wrong(at, "true or false", found),
+    pub(super) fn text(&self, name: &str, out: &mut Diagnostics) -> Option<(&'t str, At)> {
+        self.node(name).and_then(|node| text_of(node, out))
+    }
+
+    pub(super) fn bool(&self, name: &str, out: &mut Diagnostics) -> Option<bool> {
+        let node = self.node(name)?;
+        match node.value {
+            Value::Bool(is) => Some(is),
+            _ => {
+                out.push(wrong_type(node, "true or false"));
+                None
+            }
         }
     }
 
-    /// A word out of a few.
-    pub fn choice(&self, key: &str, among: &[&str], found: Found<'_>) -> Option<usize> {
-        let text = self.text(key, found)?;
-        let index = among.iter().position(|c| *c == text.value);
-        if index.is_none() {
-            let hint = format!("one of {}", quoted(among));
-            let message = format!("`{key}` can't be \"{}\"", text.value);
-            found.push("E103", text.place, message, hint);
+    /// One of the words of the list.
+    pub(super) fn word(&self, name: &str, out: &mut Diagnostics) -> Option<&'static str> {
+        let Kind::Words(words) = self.kind(name) else { return None };
+        let (text, at) = self.text(name, out)?;
+        if let Some(word) = words.iter().find(|word| **word == text) {
+            return Some(word);
         }
-        index
+        let near = out.closest(text, words.iter().copied());
+        let error = Diagnostic::new("E103", at, format!("`{name}` can't be \"{text}\""));
+        out.push(match near {
+            Some(near) => error.note(format!("did you mean \"{near}\"?")),
+            None => error.note(format!("it is {}", one_of(words))),
+        });
+        None
     }
 
-    pub fn count(&self, key: &str, range: (u64, u64), found: Found<'_>) -> Option<u64> {
-        let at = self.raw(key)?;
-        let n = match &at.value {
-            Value::Integer(n) => u64::try_from(*n).ok(),
-            Value::Text(text) => units::count(text),
-            _ => return wrong(at, "a number", found),
-        };
-        in_range(key, n, range, at.place, found)
+    pub(super) fn time(&self, name: &str, out: &mut Diagnostics) -> Option<Duration> {
+        self.time_or_none(name, out)?.option()
     }
 
-    pub fn size(&self, key: &str, range: (u64, u64), found: Found<'_>) -> Option<u64> {
-        let at = self.raw(key)?;
-        let n = quantity(at, "a size", &["KiB", "B"], units::size, found)?;
-        in_range(key, Some(n), range, at.place, found)
-    }
-
-    pub fn time(&self, key: &str, found: Found<'_>) -> Option<Duration> {
-        quantity(self.raw(key)?, "a time", &["s", "ms"], units::time, found)
-    }
-
-    /// `"none"` lifts: `Some(None)`.
-    fn liftable<T>(
+    pub(super) fn time_or_none(
         &self,
-        key: &str,
-        found: Found<'_>,
-        read: impl FnOnce(&Self, Found<'_>) -> Option<T>,
-    ) -> Option<Option<T>> {
-        match &self.raw(key)?.value {
-            Value::Text(text) if text == "none" => Some(None),
-            _ => read(self, found).map(Some),
+        name: &str,
+        out: &mut Diagnostics,
+    ) -> Option<Limit<Duration>> {
+        let Kind::Time { min, max, none } = self.kind(name) else { return None };
+        let node = self.node(name)?;
+        let limit = quantity(node, none, ("time", "10s", "10ms"), units::time, out)?;
+        match limit {
+            Limit::Max(time) if time < min || time > max => {
+                let range = [min, max].map(units::time_text);
+                out.push(out_of_range(node.at, range));
+                None
+            }
+            limit => Some(limit),
         }
     }
 
-    pub fn time_or_none(
+    pub(super) fn size(&self, name: &str, out: &mut Diagnostics) -> Option<u64> {
+        self.size_or_none(name, out)?.option()
+    }
+
+    pub(super) fn size_or_none(&self, name: &str, out: &mut Diagnostics) -> Option<Limit<u64>> {
+        let Kind::Size { min, max, none } = self.kind(name) else { return None };
+        let node = self.node(name)?;
+        let limit = quantity(node, none, ("size", "10KiB", "10MiB"), units::size, out)?;
+        match limit {
+            Limit::Max(size) if size < min || size > max => {
+                out.push(out_of_range(node.at, [min, max].map(units::size_text)));
+                None
+            }
+            limit => Some(limit),
+        }
+    }
+
+    /// Bytes per second, at least one.
+    pub(super) fn byte_rate(&self, name: &str, out: &mut Diagnostics) -> Option<Limit<u64>> {
+        let Kind::ByteRate { none } = self.kind(name) else { return None };
+        let node = self.node(name)?;
+        let example = ("byte rate", "100B/s", "1MiB/s");
+        let limit = quantity(node, none, example, units::byte_rate, out)?;
+        if limit == Limit::Max(0) {
+            out.push(out_of_range(node.at, ["1B/s".to_owned(), "1GiB/s".to_owned()]));
+            return None;
+        }
+        Some(limit)
+    }
+
+    pub(super) fn count(&self, name: &str, out: &mut Diagnostics) -> Option<u64> {
+        self.count_or_none(name, out)?.option()
+    }
+
+    pub(super) fn count_or_none(&self, name: &str, out: &mut Diagnostics) -> Option<Limit<u64>> {
+        let Kind::Count { min, max, none } = self.kind(name) else { return None };
+        let node = self.node(name)?;
+        let count = match &node.value {
+            Value::Integer(number) => u64::try_from(*number).ok(),
+            Value::Text(text) if text == "none" && none => return Some(Limit::Off),
+            Value::Text(text) if text == "none" => {
+                out.push(not_lifted(node.at));
+                return None;
+            }
+            Value::Text(text) => match units::count(text) {
+                Ok(count) => Some(count),
+                Err(UnitError::TooLarge) => None,
+                Err(error) => {
+                    out.push(bad_quantity(node.at, "number", text, &error, "\"5k\" or 5000"));
+                    return None;
+                }
+            },
+            _ => {
+                out.push(wrong_type(node, "a whole number"));
+                return None;
+            }
+        };
+        match count {
+            Some(count) if (min..=max).contains(&count) => Some(Limit::Max(count)),
+            _ => {
+                out.push(out_of_range(node.at, [min, max].map(|n| n.to_string())));
+                None
+            }
+        }
+    }
+
+    /// One text or a list of them, each with its place. An empty list is a mistake unless `empty`
+    /// says that it means something.
+    pub(super) fn texts(
         &self,
-        key: &str,
-        default: Option<Duration>,
-        found: Found<'_>,
-    ) -> Option<Duration> {
-        self.liftable(key, found, |r, found| r.time(key, found)).unwrap_or(default)
-    }
-
-    pub fn size_or_none(&self, key: &str, default: u64, found: Found<'_>) -> Option<u64> {
-        self.liftable(key, found, |r, found| r.size(key, (0, u64::MAX), found))
-            .unwrap_or(Some(default))
-    }
-
-    pub fn rate_or_none(&self, key: &str, default: u64, found: Found<'_>) -> Option<u64> {
-        let read = |r: &Self, found: Found<'_>| {
-            let at = r.raw(key)?;
-            quantity(at, "a rate", &["B/s", "KiB/s"], units::byte_rate, found)
-        };
-        self.liftable(key, found, read).unwrap_or(Some(default))
-    }
-
-    /// A text or a list of texts.
-    pub fn texts(&self, key: &str, found: Found<'_>) -> Option<Vec<At<&'t str>>> {
-        let at = self.raw(key)?;
-        match &at.value {
-            Value::Text(text) => Some(vec![At { value: text.as_str(), place: at.place }]),
-            Value::List(list) => Some(list.iter().filter_map(|at| text_of(at, found)).collect()),
-            _ => wrong(at, "a string or a list of strings", found),
+        name: &str,
+        empty: bool,
+        out: &mut Diagnostics,
+    ) -> Option<Vec<Spot<&'t str>>> {
+        let node = self.node(name)?;
+        let spot = |(value, at)| Spot { value, at };
+        match &node.value {
+            Value::Text(text) => Some(vec![Spot { value: text.as_str(), at: node.at }]),
+            Value::List(list) if list.is_empty() && !empty => {
+                let error = Diagnostic::new("E107", node.at, format!("`{name}` is empty"));
+                out.push(error.note("leave it out for any"));
+                None
+            }
+            Value::List(list) => {
+                Some(list.iter().filter_map(|node| text_of(node, out)).map(spot).collect())
+            }
+            _ => {
+                out.push(wrong_type(node, "a text or a list of texts"));
+                None
+            }
         }
     }
 
-    pub fn table(&self, key: &str, found: Found<'_>) -> Option<(&'t Table, Place)> {
-        table_of(self.raw(key)?, found)
+    /// A table under this one, with its own list.
+    pub(super) fn section(
+        &self,
+        name: &str,
+        keys: &'static [Key],
+        out: &mut Diagnostics,
+    ) -> Option<Section<'t>> {
+        let node = self.node(name)?;
+        let table = table_of(node, out)?;
+        Some(Section::open(table, node.at, keys, out))
+    }
+
+    /// The entries of a table whose keys are names.
+    pub(super) fn named(&self, name: &str, out: &mut Diagnostics) -> &'t [Entry] {
+        let table = self.node(name).and_then(|node| table_of(node, out));
+        table.map_or(&[], |table| &table.entries)
     }
 }
 
-pub fn table_of<'t>(at: &'t At<Value>, found: Found<'_>) -> Option<(&'t Table, Place)> {
-    match &at.value {
-        Value::Table(table) => Some((table, at.place)),
-        _ => wrong(at, "a table", found),
+/// `None` was reported.
+pub(super) fn table_of<'t>(node: &'t Node, out: &mut Diagnostics) -> Option<&'t Table> {
+    match &node.value {
+        Value::Table(table) => Some(table),
+        Value::List(_) => {
+            let error = Diagnostic::new("E102", node.at, "a table is wanted here, not a list");
+            out.push(error.note("tables are named: [route.NAME], not [[route]]"));
+            None
+        }
+        _ => {
+            out.push(wrong_type(node, "a table"));
+            None
+        }
     }
 }
 
-pub fn text_of<'t>(at: &'t At<Value>, found: Found<'_>) -> Option<At<&'t str>> {
-    match &at.value {
-        Value::Text(text) => Some(At { value: text, place: at.place }),
-        _ => wrong(at, "a string", found),
+/// `None` was reported.
+pub(super) fn text_of<'t>(node: &'t Node, out: &mut Diagnostics) -> Option<(&'t str, At)> {
+    match &node.value {
+        Value::Text(text) => Some((text, node.at)),
+        Value::Integer(number) => {
+            let error = Diagnostic::new("E102", node.at, "a text is wanted here, not a number");
+            out.push(error.note(format!("write \"{number}\"")));
+            None
+        }
+        _ => {
+            out.push(wrong_type(node, "a text"));
+            None
+        }
     }
 }
 
-/// Reports a value of the wrong type.
-pub fn wrong<T>(at: &At<Value>, wanted: &str, found: Found<'_>) -> Option<T> {
-    let message = format!("this is {}, wanted is {wanted}", at.value.kind());
-    found.push("E102", at.place, message, String::new());
-    None
+pub(super) fn wrong_type(node: &Node, wanted: &str) -> Diagnostic {
+    let title = format!("{wanted} is wanted here, not {}", node.type_name());
+    Diagnostic::new("E102", node.at, title)
 }
 
-fn quoted(words: &[&str]) -> String {
-    words.iter().map(|w| format!("\"{w}\"")).collect::<Vec<_>>().join(", ")
+pub(super) fn not_yet(at: At, what: &str) -> Diagnostic {
+    Diagnostic::new("E190", at, format!("this build does not know `{what}` yet"))
+        .note("remove it; it would have no effect")
 }
 
-fn in_range(
-    key: &str,
-    n: Option<u64>,
-    (low, high): (u64, u64),
-    place: Place,
-    found: Found<'_>,
-) -> Option<u64> {
-    let n = n.filter(|n| (low..=high).contains(n));
-    if n.is_none() {
-        let hint = match high {
-            u64::MAX => format!("at least {low}"),
-            _ => format!("{low} to {high}"),
-        };
-        found.push("E103", place, format!("`{key}` is out of its range"), hint);
-    }
-    n
+fn not_lifted(at: At) -> Diagnostic {
+    Diagnostic::new("E108", at, "this limit can't be lifted").note("give it a value")
+}
+
+fn out_of_range(at: At, [min, max]: [String; 2]) -> Diagnostic {
+    let note = match min == max {
+        true => format!("it can only be {min}"),
+        false => format!("from {min} to {max}"),
+    };
+    Diagnostic::new("E106", at, "this is out of its range").note(note)
 }
 
 fn quantity<T>(
-    at: &At<Value>,
-    what: &str,
-    examples: &[&str; 2],
-    read: impl Fn(&str) -> Result<T, units::Bad>,
-    found: Found<'_>,
-) -> Option<T> {
-    let text = match &at.value {
-        Value::Text(text) => text,
-        Value::Integer(n) => {
-            let hint = format!("write \"{n}{}\" (or \"{n}{}\")", examples[0], examples[1]);
-            found.push("E104", at.place, format!("{what} needs a unit"), hint);
-            return None;
+    node: &Node,
+    none: bool,
+    (what, usual, other): (&str, &str, &str),
+    read: fn(&str) -> Result<T, UnitError>,
+    out: &mut Diagnostics,
+) -> Option<Limit<T>> {
+    let unit = |example: &str| example.trim_start_matches(|c: char| c.is_ascii_digit()).to_owned();
+    let error = match &node.value {
+        Value::Text(text) if text == "none" && none => return Some(Limit::Off),
+        Value::Text(text) if text == "none" => not_lifted(node.at),
+        Value::Text(text) => match read(text) {
+            Ok(value) => return Some(Limit::Max(value)),
+            Err(error) => bad_quantity(node.at, what, text, &error, &format!("\"{usual}\"")),
+        },
+        Value::Integer(number) if *number >= 0 => {
+            let note =
+                format!("write \"{number}{}\" (or \"{number}{}\")", unit(usual), unit(other));
+            Diagnostic::new("E104", node.at, format!("a {what} needs a unit")).note(note)
         }
-        _ => return wrong(at, &format!("{what}, \"10{}\" say", examples[0]), found),
+        Value::Integer(_) | Value::Float => {
+            Diagnostic::new("E104", node.at, format!("a {what} is a whole number with a unit"))
+                .note(format!("such as \"{usual}\""))
+        }
+        _ => wrong_type(node, &format!("a {what} such as \"{usual}\"")),
     };
-    match read(text) {
-        Ok(value) => Some(value),
-        Err(bad) => {
-            let hint = match bad {
-                units::Bad::NoUnit => {
-                    format!("write \"{text}{}\" (or \"{text}{}\")", examples[0], examples[1])
-                }
-                units::Bad::Unit(known) => format!("units are {known}"),
-                units::Bad::Number => format!("as \"10{}\"", examples[0]),
-                units::Bad::TooLarge => "that is more than can be counted".to_owned(),
-            };
-            found.push("E104", at.place, format!("\"{text}\" is not {what}"), hint);
-            None
+    out.push(error);
+    None
+}
+
+fn bad_quantity(at: At, what: &str, text: &str, error: &UnitError, example: &str) -> Diagnostic {
+    let title = format!("\"{text}\" is no {what}");
+    match error {
+        UnitError::NoUnit(fix) => Diagnostic::new("E104", at, format!("a {what} needs a unit"))
+            .note(format!("write \"{fix}\"")),
+        UnitError::BadUnit(fix) if !fix.is_empty() => {
+            Diagnostic::new("E105", at, title).note(format!("write \"{fix}\""))
         }
+        UnitError::TooLarge => Diagnostic::new("E106", at, "this is out of its range")
+            .note("it does not fit in 64 bits"),
+        UnitError::BadUnit(_) | UnitError::NoNumber => {
+            Diagnostic::new("E105", at, title).note(format!("such as {example}"))
+        }
+    }
+}
+
+fn known(keys: &[Key]) -> String {
+    let names = keys.iter().filter(|key| key.kind != Kind::Later).map(|key| key.name);
+    names.collect::<Vec<_>>().join(", ")
+}
+
+/// `"a", "b" or "c"`.
+pub(super) fn one_of(words: &[&str]) -> String {
+    let quoted: Vec<String> = words.iter().map(|word| format!("\"{word}\"")).collect();
+    match quoted.split_last() {
+        Some((last, rest)) if !rest.is_empty() => format!("{} or {last}", rest.join(", ")),
+        _ => quoted.concat(),
     }
 }

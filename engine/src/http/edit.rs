@@ -37,3 +37,9 @@ pub struct EditName {
     /// As written in the file.
     pub text: Box<str>,
 }
+
+impl EditName {
+    pub fn new(name: &str) -> EditName {
+        EditName { id: FieldId::of(name.as_bytes()), text: name.into() }
+    }
+}

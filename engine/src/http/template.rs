@@ -2,6 +2,13 @@
 
 use parser::Span;
 
+use self::escape::{decoded, escape};
+
+mod escape;
+mod parse;
+
+pub use parse::{RESERVED, TemplateError, TemplateProblem};
+
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Template {
     pub parts: Box<[Part]>,
@@ -58,75 +65,19 @@ pub enum Place {
     Text,
 }
 
-/// Why a text is no template; `at` is a byte offset in it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TemplateError {
-    pub at: usize,
-    pub len: usize,
-    pub kind: TemplateErrorKind,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum TemplateErrorKind {
-    /// `{` without its `}`, or a lone `}`.
-    Unbalanced,
-    /// No such variable; the nearest known name.
-    Unknown(Option<String>),
-    /// A variable of the language that this build does not have.
-    NotYet,
-}
-
-const WORDS: [&str; 7] = ["client", "host", "path", "query", "method", "request_id", "route"];
-
 impl Template {
-    /// A template that is only text.
-    pub fn text(text: &str) -> Template {
-        let part = (!text.is_empty()).then(|| Part::Text(text.as_bytes().into()));
-        Template { parts: part.into_iter().collect() }
+    /// A text without variables, taken as it is.
+    pub fn literal(bytes: impl Into<Box<[u8]>>) -> Template {
+        let bytes = bytes.into();
+        match bytes.is_empty() {
+            true => Template::default(),
+            false => Template { parts: Box::new([Part::Text(bytes)]) },
+        }
     }
 
-    /// Reads `{name}` variables; `{{` and `}}` are braces. `params` are the route's, in order.
-    pub fn parse(text: &str, params: &[&str]) -> Result<Template, TemplateError> {
-        let mut parts = Vec::new();
-        let mut literal = Vec::new();
-        let mut at = 0;
-        let bytes = text.as_bytes();
-        while at < bytes.len() {
-            let unbalanced = TemplateError { at, len: 1, kind: TemplateErrorKind::Unbalanced };
-            match bytes[at] {
-                brace @ (b'{' | b'}') if bytes.get(at + 1) == Some(&brace) => {
-                    literal.push(brace);
-                    at += 2;
-                }
-                b'{' => {
-                    let len = bytes[at..].iter().position(|&b| b == b'}').ok_or(unbalanced)?;
-                    let name = &text[at + 1..at + len];
-                    let var = Var::named(name, params).map_err(|kind| TemplateError {
-                        at,
-                        len: len + 1,
-                        kind,
-                    })?;
-                    if !literal.is_empty() {
-                        parts.push(Part::Text(std::mem::take(&mut literal).into()));
-                    }
-                    parts.push(Part::Var(var));
-                    at += len + 1;
-                }
-                b'}' => return Err(unbalanced),
-                byte => {
-                    literal.push(byte);
-                    at += 1;
-                }
-            }
-        }
-        if !literal.is_empty() {
-            parts.push(Part::Text(literal.into()));
-        }
-        Ok(Template { parts: parts.into() })
-    }
-
-    /// The text, when no variable stands in it.
-    pub fn as_text(&self) -> Option<&[u8]> {
+    /// The text when there is nothing to put in, so that it can be used without rendering.
+    #[inline]
+    pub fn as_literal(&self) -> Option<&[u8]> {
         match &*self.parts {
             [] => Some(b""),
             [Part::Text(text)] => Some(text),
@@ -134,227 +85,210 @@ impl Template {
         }
     }
 
-    /// Appends the text with its variables filled in, each value escaped for `place`.
+    /// Appends the text for one request. Whatever the values hold, a field value stays one valid
+    /// value, a URI stays at the scheme and host that the template names (or at ours), and a
+    /// value never ends the string or element it stands in.
     pub fn render(&self, facts: &Facts<'_>, place: Place, out: &mut Vec<u8>) {
-        let begin = out.len();
+        let start = out.len();
         for part in &self.parts {
             match part {
                 Part::Text(text) => out.extend_from_slice(text),
-                Part::Var(var) => {
-                    let value = var.value(facts);
-                    match place {
-                        Place::Uri if out.len() == begin => {
-                            // A value at the start must not name another host (`//evil`).
-                            let rest = value.iter().position(|&b| b != b'/').unwrap_or(value.len());
-                            if rest > 0 {
-                                out.push(b'/');
-                            }
-                            escape(&value[rest..], var.place_in_uri(), out);
-                        }
-                        Place::Uri => escape(value, var.place_in_uri(), out),
-                        place => escape(value, Escape::of(place), out),
-                    }
+                Part::Var(var) => var.render(facts, place, out),
+            }
+        }
+        match place {
+            Place::FieldValue => trim(out, start),
+            Place::Uri if !self.names_host() => keep_at_root(out, start),
+            _ => {}
+        }
+    }
+
+    /// Whether a URI begins with a host of its own.
+    fn names_host(&self) -> bool {
+        let Some(Part::Text(text)) = self.parts.first() else { return false };
+        parse::authority_at(text).is_some()
+    }
+}
+
+impl Var {
+    fn render(&self, facts: &Facts<'_>, place: Place, out: &mut Vec<u8>) {
+        match self {
+            Var::Param(index) => {
+                let span = facts.params.get(usize::from(*index)).copied().unwrap_or_default();
+                escape(span.of(facts.path), place.for_path(), out);
+            }
+            Var::Path => escape(facts.path, place.for_path(), out),
+            Var::Query => escape(facts.query, place.for_query(), out),
+            Var::Host => escape(facts.host, place.for_host(), out),
+            Var::Client => escape(facts.client, place.plain(), out),
+            Var::Method => escape(facts.method, place.plain(), out),
+            Var::RequestId => escape(facts.request_id, place.plain(), out),
+            Var::Route => escape(facts.route, place.plain(), out),
+            Var::QueryParam(name) => {
+                if let Some(value) = query_value(facts.query, name) {
+                    let value: Vec<u8> = decoded(value).collect();
+                    escape(&value, place.plain(), out);
+                }
+            }
+            Var::Header(name) => {
+                if let Some(field) = facts.fields.named(facts.head, name).next() {
+                    escape(field.value.of(facts.head), place.plain(), out);
                 }
             }
         }
     }
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Escape {
-    Field,
-    /// Already encoded: only what no URI may hold is.
-    UriAsIs,
-    Uri,
-    Html,
-    Json,
-    Text,
+/// The value of the first parameter of that name, still encoded. Names are compared decoded; `+`
+/// stays `+`, as where routes are chosen.
+fn query_value<'a>(query: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
+    query.split(|b| *b == b'&').find_map(|pair| {
+        let eq = memchr::memchr(b'=', pair).unwrap_or(pair.len());
+        let value = pair.get(eq + 1..).unwrap_or_default();
+        (!pair.is_empty() && decoded(&pair[..eq]).eq(name.iter().copied())).then_some(value)
+    })
 }
 
-impl Escape {
-    fn of(place: Place) -> Escape {
-        match place {
-            Place::FieldValue => Escape::Field,
-            Place::Uri => Escape::Uri,
-            Place::Html => Escape::Html,
-            Place::Json => Escape::Json,
-            Place::Text => Escape::Text,
-        }
+/// Removes white space at the ends of what stands from `start` on: it is no part of a value.
+fn trim(out: &mut Vec<u8>, start: usize) {
+    while out.len() > start && matches!(out[out.len() - 1], b' ' | b'\t') {
+        out.pop();
     }
+    let lead = out[start..].iter().take_while(|b| matches!(b, b' ' | b'\t')).count();
+    out.drain(start..start + lead);
 }
 
-fn escape(value: &[u8], how: Escape, out: &mut Vec<u8>) {
-    for &b in value {
-        match how {
-            Escape::Field | Escape::Text if b < 0x20 || b == 0x7f => {}
-            Escape::Field | Escape::Text => out.push(b),
-            Escape::UriAsIs if b > 0x20 && b < 0x7f && !b"\"<>\\^`{|}".contains(&b) => out.push(b),
-            Escape::Uri if b.is_ascii_alphanumeric() || b"-._~".contains(&b) => out.push(b),
-            Escape::UriAsIs | Escape::Uri => {
-                const HEX: &[u8; 16] = b"0123456789ABCDEF";
-                let digit = |n: u8| HEX[usize::from(n & 15)];
-                out.extend_from_slice(&[b'%', digit(b >> 4), digit(b)]);
-            }
-            Escape::Html => match b {
-                b'<' => out.extend_from_slice(b"&lt;"),
-                b'>' => out.extend_from_slice(b"&gt;"),
-                b'&' => out.extend_from_slice(b"&amp;"),
-                b'"' => out.extend_from_slice(b"&quot;"),
-                b'\'' => out.extend_from_slice(b"&#39;"),
-                b if b < 0x20 || b == 0x7f => {}
-                b => out.push(b),
-            },
-            Escape::Json => match b {
-                b'"' | b'\\' => out.extend_from_slice(&[b'\\', b]),
-                0x20..=0x7e => out.push(b),
-                _ => out.extend_from_slice(format!("\\u{b:04x}").as_bytes()),
-            },
-        }
-    }
-}
-
-impl Var {
-    fn named(name: &str, params: &[&str]) -> Result<Var, TemplateErrorKind> {
-        let bare = name.strip_prefix('*').unwrap_or(name);
-        if let Some(index) = params.iter().position(|p| *p == bare || *p == name) {
-            return Ok(Var::Param(index as u8));
-        }
-        let lower = |n: &str| n.to_ascii_lowercase().into_bytes().into_boxed_slice();
-        match name {
-            "client" => Ok(Var::Client),
-            "host" => Ok(Var::Host),
-            "path" => Ok(Var::Path),
-            "query" => Ok(Var::Query),
-            "method" => Ok(Var::Method),
-            "request_id" => Ok(Var::RequestId),
-            "route" => Ok(Var::Route),
-            "consumer" => Err(TemplateErrorKind::NotYet),
-            _ if name.starts_with("query.") => Ok(Var::QueryParam(name.as_bytes()[6..].into())),
-            _ if name.starts_with("header.") => Ok(Var::Header(lower(&name[7..]))),
-            _ if name.contains(":/") => Err(TemplateErrorKind::NotYet),
-            _ => {
-                let known = WORDS.iter().copied().chain(params.iter().copied());
-                Err(TemplateErrorKind::Unknown(nearest(name, known)))
-            }
-        }
-    }
-
-    /// Captures and paths are encoded already; other values are text.
-    fn place_in_uri(&self) -> Escape {
-        match self {
-            Var::Param(_) | Var::Path | Var::Query | Var::Host => Escape::UriAsIs,
-            _ => Escape::Uri,
-        }
-    }
-
-    fn value<'a>(&self, facts: &Facts<'a>) -> &'a [u8] {
-        match self {
-            Var::Param(index) => {
-                facts.params.get(usize::from(*index)).map_or(b"", |s| s.of(facts.path))
-            }
-            Var::Client => facts.client,
-            Var::Host => facts.host,
-            Var::Path => facts.path,
-            Var::Query => facts.query,
-            Var::Method => facts.method,
-            Var::RequestId => facts.request_id,
-            Var::Route => facts.route,
-            Var::QueryParam(name) => query_param(facts.query, name),
-            Var::Header(name) => {
-                facts.fields.named(facts.head, name).next().map_or(b"", |f| f.value.of(facts.head))
-            }
-        }
-    }
-}
-
-/// The first value of a query parameter, as sent.
-fn query_param<'a>(query: &'a [u8], name: &[u8]) -> &'a [u8] {
-    let pairs = query.split(|&b| b == b'&');
-    let mut values = pairs.filter_map(|pair| {
-        let mut parts = pair.splitn(2, |&b| b == b'=');
-        (parts.next()? == name).then(|| parts.next().unwrap_or_default())
-    });
-    values.next().unwrap_or_default()
-}
-
-/// The known name that differs least, if any is near.
-pub fn nearest<'n>(name: &str, known: impl Iterator<Item = &'n str>) -> Option<String> {
-    let most = (name.len() / 3).max(1);
-    let scored = known.map(|k| (distance(name, k), k)).filter(|(d, _)| *d <= most);
-    scored.min_by_key(|(d, _)| *d).map(|(_, k)| k.to_owned())
-}
-
-/// Edits from `a` to `b` (Levenshtein 1966), a swap of neighbours counting one.
-fn distance(a: &str, b: &str) -> usize {
-    let (a, b): (Vec<char>, Vec<char>) = (a.chars().take(64).collect(), b.chars().collect());
-    let mut before: Vec<usize> = Vec::new();
-    let mut last: Vec<usize> = (0..=b.len()).collect();
-    for i in 0..a.len() {
-        let mut row = vec![i + 1];
-        for j in 0..b.len() {
-            let same = usize::from(a[i] != b[j]);
-            let mut least = (last[j] + same).min(last[j + 1] + 1).min(row[j] + 1);
-            if i > 0 && j > 0 && a[i] == b[j - 1] && a[i - 1] == b[j] {
-                least = least.min(before[j - 1] + 1);
-            }
-            row.push(least);
-        }
-        before = std::mem::replace(&mut last, row);
-    }
-    last[b.len()]
+/// Makes what stands from `start` on begin with exactly one `/`: two begin a host, and none may
+/// begin a scheme (RFC 3986 §4.2). Browsers take `\` as `/`.
+fn keep_at_root(out: &mut Vec<u8>, start: usize) {
+    let lead = out[start..].iter().take_while(|b| matches!(b, b'/' | b'\\')).count();
+    out.splice(start..start + lead, *b"/");
 }
 
 #[cfg(test)]
 mod tests {
+    use parser::{Field, FieldId, Fields};
+
     use super::*;
 
-    fn render(text: &str, place: Place) -> String {
-        let path = b"/a/b%20c//evil.example";
-        let fields = parser::Fields::default();
-        let facts = Facts {
-            client: b"203.0.113.7",
-            host: b"shop.example",
-            path,
-            query: b"q=<x>&r=%0d%0aSet-Cookie",
-            method: b"GET",
-            request_id: b"id\"\r\nX: y",
-            route: b"r",
-            params: &[Span::new(3, 8), Span::new(8, 22)],
-            fields: &fields,
-            head: b"",
-        };
-        let mut out = Vec::new();
-        Template::parse(text, &["id", "rest"]).unwrap().render(&facts, place, &mut out);
-        String::from_utf8(out).unwrap()
+    struct World {
+        head: Vec<u8>,
+        fields: Fields,
+        path: Vec<u8>,
+        query: Vec<u8>,
+        host: Vec<u8>,
+        params: Vec<Span>,
+    }
+
+    impl World {
+        /// The only header is `X-Evil: evil`; the only param `rest` is all of the path after its
+        /// first byte.
+        fn new(path: &str, query: &str, host: &str, evil: &[u8]) -> World {
+            let mut head = b"X-Evil".to_vec();
+            head.extend_from_slice(evil);
+            let mut fields = Fields::default();
+            let value = Span::new(6, head.len());
+            fields.push(Field { name: Span::new(0, 6), value, id: FieldId::Other });
+            let params = vec![Span::new(1.min(path.len()), path.len())];
+            let (path, query, host) = (path.into(), query.into(), host.into());
+            World { head, fields, path, query, host, params }
+        }
+
+        fn render(&self, text: &str, place: Place) -> String {
+            let template = Template::parse(text, &["rest"], place).expect(text);
+            let facts = Facts {
+                client: b"203.0.113.7",
+                host: &self.host,
+                path: &self.path,
+                query: &self.query,
+                method: b"GET",
+                request_id: b"0123",
+                route: b"app",
+                params: &self.params,
+                fields: &self.fields,
+                head: &self.head,
+            };
+            let mut out = b">".to_vec();
+            template.render(&facts, place, &mut out);
+            assert_eq!(out[0], b'>', "what was there before stays");
+            String::from_utf8_lossy(&out[1..]).into_owned()
+        }
     }
 
     #[test]
-    fn variables_are_filled_in_and_escaped_for_their_place() {
-        assert_eq!(render("https://{host}/n/{id}", Place::Uri), "https://shop.example/n/b%20c");
-        assert_eq!(render("{{{method}}}", Place::Text), "{GET}");
-        assert_eq!(render("{query.q}", Place::Html), "&lt;x&gt;");
-        assert_eq!(render("{request_id}", Place::FieldValue), "id\"X: y");
-        assert_eq!(render("{request_id}", Place::Json), "id\\\"\\u000d\\u000aX: y");
-        assert_eq!(render("/x?u={request_id}", Place::Uri), "/x?u=id%22%0D%0AX%3A%20y");
-        assert_eq!(render("{header.x}|{query.none}", Place::Text), "|");
+    fn every_variable_stands_for_its_fact() {
+        let world = World::new("/a/b%20c", "q=x%20y&z", "example.com", b"deep");
+        let text = "{client}|{host}|{path}|{query}|{method}|{request_id}|{route}|{rest}|{*rest}|\
+                    {query.q}|{query.z}|{query.none}|{header.x-evil}|{header.none}|{{}}";
+        let expect = "203.0.113.7|example.com|/a/b%20c|q=x%20y&z|GET|0123|app|a/b%20c|a/b%20c|\
+                      x y|||deep||{}";
+        assert_eq!(world.render(text, Place::Text), expect);
     }
 
     #[test]
-    fn a_value_never_chooses_the_host_of_a_redirect() {
-        assert_eq!(render("{*rest}", Place::Uri), "/evil.example");
-        assert_eq!(render("{path}", Place::Uri), "/a/b%20c//evil.example");
+    fn field_values_hold_no_line_break_and_no_white_space_at_their_ends() {
+        let world = World::new("/a", "v=%20a%0d%0aSet-Cookie:%20x%09", "h", b"  \x00a\tb\x7f ");
+        let value = world.render(" {query.v}{header.x-evil} ", Place::FieldValue);
+        assert_eq!(value, "aSet-Cookie: x  ab");
+        assert!(parser::encode::is_field_value(value.as_bytes()));
+        assert_eq!(world.render("{query.none}", Place::FieldValue), "");
     }
 
     #[test]
-    fn mistakes_have_their_place() {
-        let check = |text: &str, at: usize, kind: TemplateErrorKind| {
-            let e = Template::parse(text, &["id"]).unwrap_err();
-            assert_eq!((e.at, e.kind), (at, kind), "{text}");
-        };
-        check("ab{", 2, TemplateErrorKind::Unbalanced);
-        check("a}b", 1, TemplateErrorKind::Unbalanced);
-        check("{hots}", 0, TemplateErrorKind::Unknown(Some("host".to_owned())));
-        check("{consumer}", 0, TemplateErrorKind::NotYet);
-        check("x{body:/a}", 1, TemplateErrorKind::NotYet);
+    fn redirects_stay_where_the_template_sends_them() {
+        let rows = [
+            ("{path}", "//evil.com/x", "", "/evil.com/x"),
+            ("{path}", "/fine", "", "/fine"),
+            ("{path}", "/\\evil.com", "", "/%5Cevil.com"),
+            ("{path}", "*", "", "/*"),
+            ("/{rest}", "//evil.com", "", "/evil.com"),
+            ("/{rest}", "///evil.com", "", "/evil.com"),
+            ("{rest}", "/javascript:alert(1)", "", "/javascript:alert(1)"),
+            ("{query.to}", "/", "to=https://evil.com", "/https%3A%2F%2Fevil.com"),
+            ("{query.to}", "/", "to=%2F%2Fevil.com", "/%2F%2Fevil.com"),
+            ("/go?{query}", "/", "a=1&b=%41#x\"", "/go?a=1&b=%41%23x%22"),
+            ("https://a.example{path}", "/x", "", "https://a.example/x"),
+            ("https://a.example/{rest}", "//evil", "", "https://a.example//evil"),
+            ("https://a.example?u={query.u}", "/", "u=%26x", "https://a.example?u=%26x"),
+            ("/x/{header.x-evil}", "/", "", "/x/%0D%0AA%3A%20%E9"),
+        ];
+        for (text, path, query, expect) in rows {
+            let world = World::new(path, query, "h", b"\r\nA: \xe9");
+            assert_eq!(world.render(text, Place::Uri), expect, "{text} for {path}?{query}");
+        }
+    }
+
+    #[test]
+    fn a_host_can_not_leave_its_place() {
+        let hosts = [
+            ("example.com:8443", "https://example.com:8443/a"),
+            ("[::1]:80", "https://[::1]:80/a"),
+            ("evil.com/@x?#", "https://evil.com%2F%40x%3F%23/a"),
+        ];
+        for (host, expect) in hosts {
+            let world = World::new("/a", "", host, b"");
+            assert_eq!(world.render("https://{host}/{*rest}", Place::Uri), expect);
+        }
+    }
+
+    #[test]
+    fn html_and_json_values_do_not_end_what_they_stand_in() {
+        let evil = b"</script>\"'&\\\n\xff\x01";
+        let world = World::new("/", "", "h", evil);
+        assert_eq!(
+            world.render("<p>{header.x-evil}</p>", Place::Html),
+            "<p>&lt;/script&gt;&quot;&#39;&amp;\\\n\u{fffd}</p>"
+        );
+        assert_eq!(
+            world.render("{{\"a\":\"{header.x-evil}\"}}", Place::Json),
+            "{\"a\":\"\\u003c/script\\u003e\\\"\\u0027\\u0026\\\\\\u000a\u{fffd}\\u0001\"}"
+        );
+    }
+
+    #[test]
+    fn params_that_are_not_there_are_empty() {
+        let mut world = World::new("/a", "", "h", b"");
+        world.params.clear();
+        assert_eq!(world.render("[{rest}]", Place::Text), "[]");
     }
 }

@@ -1,0 +1,308 @@
+//! Model → Checked: what names what, what contradicts what. Only this makes a `Checked`.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use super::address;
+use super::defaults;
+use super::diagnostic::{At, Diagnostic, Diagnostics};
+use super::model::{Action, Endpoint, Listener, Model, Route, Spot, Target, TargetName, Upstream};
+use crate::ids::{RouteId, UpstreamId};
+use crate::router::{self, Router, Rule};
+use crate::snapshot::{EndpointAddress, ListenAddress};
+
+/// A model without mistakes.
+#[derive(Debug)]
+pub(super) struct Checked {
+    pub(super) model: Model,
+    /// Of each route that has `to`, in the order of routes.
+    pub(super) targets: Vec<Box<[(UpstreamId, u32)]>>,
+    pub(super) routers: Vec<Router>,
+    /// Of each listener.
+    pub(super) router_of: Vec<usize>,
+}
+
+/// `None` when anything was wrong, here or before. What could be read is checked all the same.
+pub(super) fn check(mut model: Model, out: &mut Diagnostics) -> Option<Checked> {
+    if model.listeners.is_empty() {
+        model.listeners.push(default_listener());
+    }
+    let targets = targets(&mut model, out);
+    addresses(&model, out);
+    let (routers, router_of) = routers(&model, out);
+    let is_whole = !out.is_torn() && out.errors() == 0;
+    if is_whole && model.routes.is_empty() {
+        let warning = Diagnostic::new("W206", At::default(), "there are no routes");
+        out.push(warning.note("every request is answered with 404"));
+    }
+    is_whole.then_some(Checked { model, targets, routers, router_of })
+}
+
+/// Of a file that names none.
+fn default_listener() -> Listener {
+    let value = address::listen(defaults::LISTENER_ADDRESS).expect("the default is an address");
+    Listener {
+        name: "default".to_owned(),
+        at: At::default(),
+        address: Some(Spot { value, at: At::default() }),
+        head_timeout: None,
+        idle_timeout: None,
+        connections_max: None,
+        connections_per_client: None,
+        head_max: None,
+        headers_max: None,
+        target_max: None,
+        backlog: None,
+    }
+}
+
+/// Finds the upstream of each target, and makes those that are only given as URLs.
+fn targets(model: &mut Model, out: &mut Diagnostics) -> Vec<Box<[(UpstreamId, u32)]>> {
+    let named: BTreeMap<&str, usize> =
+        model.upstreams.iter().enumerate().map(|(i, u)| (u.name.as_str(), i)).collect();
+    let mut by_url: BTreeMap<&str, (&EndpointAddress, &str, At)> = BTreeMap::new();
+    for target in all_targets(&model.routes) {
+        if let TargetName::Url { url, endpoint, text } = &target.to {
+            by_url.entry(url).or_insert((endpoint, text, target.at));
+        }
+    }
+    let fresh = model.upstreams.len();
+    let urls: BTreeMap<&str, usize> =
+        by_url.keys().enumerate().map(|(i, url)| (*url, fresh + i)).collect();
+    let mut used = BTreeSet::new();
+    let mut found = Vec::new();
+    for route in &model.routes {
+        let Some(Action::To(list)) = &route.action else { continue };
+        let mut resolved = Vec::new();
+        for target in list {
+            let index = match &target.to {
+                TargetName::Named(name) => named.get(name.as_str()),
+                TargetName::Url { url, .. } => urls.get(url.as_str()),
+            };
+            match index {
+                Some(index) => {
+                    used.insert(*index);
+                    resolved.push((UpstreamId(*index as u32), target.weight));
+                }
+                None => unknown_upstream(target, &named, &model.upstreams, out),
+            }
+        }
+        found.push(resolved.into());
+    }
+    let is_sure = !out.is_torn() && model.routes.iter().all(|route| route.action.is_some());
+    for (i, upstream) in model.upstreams.iter().enumerate() {
+        if is_sure && !used.contains(&i) {
+            let title = format!("no route uses the upstream `{}`", upstream.name);
+            out.push(Diagnostic::new("W203", upstream.at, title));
+        }
+    }
+    let anonymous: Vec<Upstream> = by_url
+        .into_iter()
+        .map(|(url, (address, text, at))| {
+            let (address, text) = (address.clone(), text.to_owned());
+            let endpoint = Endpoint { address, weight: defaults::WEIGHT, text, at };
+            Upstream { endpoints: vec![endpoint], ..Upstream::new(url.to_owned(), at) }
+        })
+        .collect();
+    model.upstreams.extend(anonymous);
+    found
+}
+
+fn all_targets(routes: &[Route]) -> impl Iterator<Item = &Target> {
+    routes.iter().flat_map(|route| match &route.action {
+        Some(Action::To(targets)) => targets.as_slice(),
+        _ => &[],
+    })
+}
+
+fn unknown_upstream(
+    target: &Target,
+    named: &BTreeMap<&str, usize>,
+    upstreams: &[Upstream],
+    out: &mut Diagnostics,
+) {
+    let TargetName::Named(name) = &target.to else { return };
+    if out.is_torn() {
+        return;
+    }
+    let error = Diagnostic::new("E120", target.at, format!("no upstream is called `{name}`"));
+    let near = out.closest(name, named.keys().copied());
+    let error = match near {
+        Some(near) => {
+            let place = out.beside(target.at, upstreams[named[near]].at);
+            error.note(format!("did you mean `{near}` {place}?"))
+        }
+        None => error.note(format!("give it a table [upstream.{name}], or write a URL")),
+    };
+    out.push(error);
+}
+
+fn addresses(model: &Model, out: &mut Diagnostics) {
+    let mut ours: BTreeMap<u16, Vec<(IpAddr, At)>> = BTreeMap::new();
+    let mut sockets: BTreeMap<&std::path::Path, At> = BTreeMap::new();
+    for listener in &model.listeners {
+        let Some(Spot { value, at }) = &listener.address else { continue };
+        let taken = match value {
+            ListenAddress::Unix(path) => sockets.insert(path.as_path(), *at),
+            ListenAddress::Tcp(list) => {
+                let clash = list.iter().find_map(|address| {
+                    let others = ours.get(&address.port())?;
+                    others.iter().find(|(ip, _)| is_shared(*ip, address.ip())).map(|(_, at)| *at)
+                });
+                for address in list {
+                    ours.entry(address.port()).or_default().push((address.ip(), *at));
+                }
+                clash
+            }
+        };
+        if let Some(first) = taken {
+            let error = Diagnostic::new("E126", first.min(*at), "two listeners, one address");
+            out.push(error.note("only one of them can accept on it").other(first.max(*at)));
+        }
+    }
+    for endpoint in model.upstreams.iter().flat_map(|upstream| &upstream.endpoints) {
+        let taken = match &endpoint.address {
+            EndpointAddress::Unix(path) => sockets.get(path.as_path()).copied(),
+            EndpointAddress::Ip(address) => own(&ours, *address),
+            EndpointAddress::Name { host, port } if &**host == "localhost" => {
+                own(&ours, (Ipv4Addr::LOCALHOST, *port).into())
+            }
+            EndpointAddress::Name { .. } => None,
+        };
+        if let Some(listener) = taken {
+            let error = Diagnostic::new("E127", endpoint.at, "this endpoint is Busbar itself");
+            out.push(match listener == At::default() {
+                true => error.note("without a listener it accepts on \":8080\""),
+                false => {
+                    let place = out.beside(endpoint.at, listener);
+                    error.note(format!("requests would run in a circle; see the listener {place}"))
+                }
+            });
+        }
+    }
+}
+
+/// Whether two sockets on one port can't both be had.
+fn is_shared(a: IpAddr, b: IpAddr) -> bool {
+    a == b || a.is_ipv4() == b.is_ipv4() && (a.is_unspecified() || b.is_unspecified())
+}
+
+/// The listener that a connection to `address` would arrive at, as far as a file can tell.
+fn own(ours: &BTreeMap<u16, Vec<(IpAddr, At)>>, address: SocketAddr) -> Option<At> {
+    let to = address.ip().to_canonical();
+    let arrives = |ip: IpAddr| {
+        let is_here = to.is_loopback() || to.is_unspecified();
+        ip == to || is_shared(ip, to) && ip.is_unspecified() && is_here
+    };
+    ours.get(&address.port())?.iter().find(|(ip, _)| arrives(*ip)).map(|(_, at)| *at)
+}
+
+/// One router for all listeners with the same routes, and which one each has.
+fn routers(model: &Model, out: &mut Diagnostics) -> (Vec<Router>, Vec<usize>) {
+    let names: BTreeSet<&str> = model.listeners.iter().map(|l| l.name.as_str()).collect();
+    for spot in model.routes.iter().flat_map(|route| &route.listeners) {
+        if !names.contains(spot.value.as_str()) && !out.is_torn() {
+            let title = format!("no listener is called `{}`", spot.value);
+            let near = out.closest(&spot.value, names.iter().copied());
+            let note = match near {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => format!("give it a table [listener.{}]", spot.value),
+            };
+            out.push(Diagnostic::new("E121", spot.at, title).note(note));
+        }
+    }
+    let mut groups: BTreeMap<Vec<usize>, usize> = BTreeMap::new();
+    let mut router_of = Vec::new();
+    for listener in &model.listeners {
+        let is_here = |route: &Route| {
+            let names = &route.listeners;
+            names.is_empty() || names.iter().any(|spot| spot.value == listener.name)
+        };
+        let sure = model.routes.iter().enumerate().filter(|(_, route)| !route.is_unsure);
+        let here: Vec<usize> = sure.filter(|(_, r)| is_here(r)).map(|(i, _)| i).collect();
+        if here.is_empty() && !model.routes.is_empty() && out.errors() == 0 {
+            let title = format!("no route can be reached by `{}`", listener.name);
+            let warning = Diagnostic::new("W204", listener.at, title);
+            out.push(warning.note("every route names other listeners"));
+        }
+        let fresh = groups.len();
+        router_of.push(*groups.entry(here).or_insert(fresh));
+    }
+    let mut groups: Vec<(Vec<usize>, usize)> = groups.into_iter().collect();
+    groups.sort_by_key(|(_, number)| *number);
+    let mut seen = Seen::default();
+    let routers = groups.iter().filter_map(|(here, _)| router(model, here, &mut seen, out));
+    (routers.collect(), router_of)
+}
+
+/// Pairs of routes that were reported, since listeners share routes.
+#[derive(Default)]
+struct Seen(BTreeSet<(usize, usize)>);
+
+fn router(model: &Model, here: &[usize], seen: &mut Seen, out: &mut Diagnostics) -> Option<Router> {
+    let rules: Vec<Rule> = here.iter().map(|i| rule(&model.routes[*i], *i)).collect();
+    for (a, b) in router::overlaps(&rules) {
+        if seen.0.insert((here[a], here[b])) {
+            overlap(&model.routes[here[a]], &model.routes[here[b]], out);
+        }
+    }
+    let problems = match router::build(&rules) {
+        Ok(router) => return Some(router),
+        Err(problems) => problems,
+    };
+    for problem in problems {
+        match problem {
+            router::Problem::Conflict { first, second, host } => {
+                if seen.0.insert((here[first], here[second])) {
+                    let routes = (&model.routes[here[first]], &model.routes[here[second]]);
+                    conflict(routes, &host, out);
+                }
+            }
+            // The reader refuses bad patterns, and routes that have one are not here.
+            router::Problem::BadPattern { rule, .. } => {
+                let at = model.routes[here[rule]].path.at;
+                out.push(Diagnostic::new("E130", at, "this is no path"));
+            }
+        }
+    }
+    None
+}
+
+fn rule(route: &Route, index: usize) -> Rule {
+    Rule {
+        route: Some(RouteId(index as u32)),
+        name: route.name.clone(),
+        hosts: route.hosts.clone(),
+        path: route.path.value.clone(),
+        methods: route.methods.clone(),
+        headers: route.headers_when.clone(),
+        query: route.query_when.clone(),
+    }
+}
+
+fn conflict((first, second): (&Route, &Route), host: &str, out: &mut Diagnostics) {
+    let note = match (first.path.value == second.path.value, host.is_empty()) {
+        (false, _) => "names of parameters do not tell them apart; ".to_owned(),
+        (true, true) => String::new(),
+        (true, false) => format!("both for {host}; "),
+    };
+    let places = (first.path.at.min(second.path.at), first.path.at.max(second.path.at));
+    let error = Diagnostic::new("E131", places.0, "two routes want the same requests");
+    out.push(
+        error
+            .note(format!("{note}add `methods`, `host` or remove one"))
+            .help(format!("routes `{}` and `{}`", first.name, second.name))
+            .other(places.1),
+    );
+}
+
+fn overlap(first: &Route, second: &Route, out: &mut Diagnostics) {
+    let places = (first.path.at.min(second.path.at), first.path.at.max(second.path.at));
+    let warning = Diagnostic::new("W202", places.0, "two routes can want the same request");
+    let (wins, loses) = match first.name < second.name {
+        true => (first, second),
+        false => (second, first),
+    };
+    let note = format!("`{}` gets it, since its name sorts before `{}`", wins.name, loses.name);
+    out.push(warning.note(note).other(places.1));
+}

@@ -1,0 +1,155 @@
+//! Every code of a diagnostic: `E…` refuses the file, `W…` warns. Codes are stable.
+
+/// What `busbar help CODE` prints.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Code {
+    pub code: &'static str,
+    /// What is wrong, in one line.
+    pub title: &'static str,
+    /// Why it is refused or warned about, and what to do.
+    pub text: &'static str,
+}
+
+/// The entry of a code, any case.
+pub fn code(name: &str) -> Option<&'static Code> {
+    CODES.iter().find(|code| code.code.eq_ignore_ascii_case(name))
+}
+
+macro_rules! codes {
+    ($($code:literal $title:literal $text:literal)*) => {
+        /// Sorted by code.
+        pub const CODES: &[Code] = &[$(Code { code: $code, title: $title, text: $text },)*];
+    };
+}
+
+codes! {
+    "E100" "the text is not TOML"
+        "The file breaks a rule of TOML. Texts stand in quotes, and a name may be given only once \
+         in a table. What could be read was checked all the same; mistakes that need the whole \
+         file show up after this one is gone."
+    "E101" "unknown key"
+        "Keys that Busbar does not know are refused: a key that is silently ignored is a policy \
+         that silently does not work."
+    "E102" "a value of the wrong type"
+        "The key wants another type of value, such as a text in quotes, a list or a table."
+    "E103" "a word that is not among the known ones"
+        "The key takes one of a few words, which the message lists."
+    "E104" "a quantity needs a unit"
+        "Times, sizes and rates are texts with a unit: \"10s\", \"64KiB\", \"100B/s\". A bare \
+         number only counts things."
+    "E105" "a quantity that can't be read"
+        "A quantity is a whole number directly followed by a unit. Times: us ms s m h d. Sizes: \
+         B KiB MiB GiB, and kB MB GB in powers of ten. Counts: k M G, or none."
+    "E106" "a number out of its range"
+        "The message names the range."
+    "E107" "a key is missing"
+        "The table means nothing without this key."
+    "E108" "a limit that can't be lifted"
+        "\"none\" lifts a limit or a timeout where the reference says so. This one protects the \
+         gateway itself and needs a value."
+    "E109" "a name that can't be used"
+        "Names of tables stand in metrics and log lines: letters, digits, `-`, `_` and `.`, at \
+         most 100, beginning with a letter or digit."
+    "E110" "`--set` that can't be read"
+        "`--set` takes `key.path=VALUE` where VALUE is TOML: `--set server.workers=2`, \
+         `--set 'listener.web.address=\":9443\"'`."
+    "E111" "a version that this build does not read"
+        "`busbar = 1` at the top is the only version there is. It may be left out."
+    "E112" "an environment variable is not set"
+        "`${NAME}` stands for an environment variable. `${NAME:-text}` gives a default, and `$${` \
+         is a literal `${`."
+    "E113" "`${` that can't be read"
+        "Write `${NAME}` or `${NAME:-text}`; NAME is letters, digits and `_`. A literal `${` is \
+         written `$${`."
+    "E114" "a file that can't be read"
+        "The file of a `respond` is read when the configuration is loaded. Its path is relative \
+         to the configuration's folder, and it may hold at most 1 MiB."
+    "E115" "the configuration is too large"
+        "A configuration may hold at most 64 MiB, 256 listeners and a million routes."
+    "E120" "an upstream that does not exist"
+        "A route's `to` names an `[upstream.NAME]` table or is a URL."
+    "E121" "a listener that does not exist"
+        "A route's `listener` names `[listener.NAME]` tables."
+    "E122" "a route without an action"
+        "A route says exactly one of `to`, `respond`, `redirect` and `echo`."
+    "E123" "a route with several actions"
+        "A route says exactly one of `to`, `respond`, `redirect` and `echo`."
+    "E124" "a bad endpoint or URL"
+        "An endpoint is \"host:port\", \"http://host:port\", \"unix:/path\" or a table with \
+         `address` and `weight`. A route's `to` is a name or \"http://host:port\", without path: \
+         the client's path is sent."
+    "E125" "a bad listener address"
+        "\":8080\" is every address of both families; \"127.0.0.1:8080\", \"[::1]:8080\", \
+         \"localhost:8080\" and \"unix:/path\" are the others."
+    "E126" "two listeners want the same address"
+        "Only one listener can accept on an address. An address of all interfaces takes in each \
+         single one."
+    "E127" "an endpoint is our own listener"
+        "Requests would run in a circle until connections run out."
+    "E128" "an upstream without a usable endpoint"
+        "At least one endpoint with a weight above zero is needed."
+    "E129" "no host name to send"
+        "`host = \"endpoint\"` sends the endpoint's own name, which a unix socket does not have. \
+         Give the name itself."
+    "E130" "a bad path"
+        "A path is \"/users\", \"/users/{id}\", \"/files/*\" or \"/files/{*rest}\", in canonical \
+         form: no `//`, no dot segments, escapes only where they are needed and in upper case."
+    "E131" "two routes want the same requests"
+        "Their conditions are identical, so that the order in the file would have to decide, and \
+         order never means anything here. Names of path parameters don't tell routes apart."
+    "E132" "a bad host"
+        "A host is \"example.com\", \"*.example.com\" or an address, without scheme or port. \
+         Names beyond ASCII are written in their xn-- form."
+    "E133" "a bad method"
+        "Methods are tokens in the case in which they are sent: \"GET\". CONNECT and TRACE are \
+         always answered with 405."
+    "E134" "a bad condition"
+        "A condition is a value, \"*\" for present, or \"beta*\" for a prefix."
+    "E135" "a bad field name or value"
+        "Field names are tokens (RFC 9110 §5.1). Values hold no control characters and have no \
+         space at their ends."
+    "E136" "a field that Busbar itself writes"
+        "Fields that frame a message or speak about one connection can't be edited: a wrong one \
+         would let gateway and service disagree about where a message ends."
+    "E137" "an unknown variable"
+        "The variables are the path's parameters, {client} {host} {path} {query} {method} \
+         {request_id} {route} {query.NAME} and {header.NAME}. `{{` is a brace."
+    "E138" "braces that can't be read"
+        "`{name}` is a variable; a literal brace is written `{{` or `}}`."
+    "E139" "a variable where none may stand"
+        "In a URL only {host} may stand where the host is, else a request could choose where a \
+         redirect leads. In a body variables are escaped for its type, which must be a text, \
+         HTML, XML or JSON."
+    "E144" "a bad address prefix"
+        "A prefix is \"10.0.0.0/8\", \"2001:db8::/32\" or a single address."
+    "E145" "an address prefix with bits outside of it"
+        "\"10.0.0.1/8\" is either the single address or the prefix 10.0.0.0/8."
+    "E146" "a status that can't be used here"
+        "Answers have a status from 200 to 599; redirects are 301, 302, 303, 307 or 308. 204 and \
+         304 have no body."
+    "E190" "this build does not know the key"
+        "The word belongs to Busbar's language but this build can't do it. It is refused, not \
+         ignored."
+    "W202" "two routes can want the same request"
+        "Both match it and neither is more specific: the route whose name sorts first gets it."
+    "W203" "an upstream that no route uses"
+        "It costs little, but it is often a misspelt name."
+    "W204" "a listener that no route can be reached by"
+        "Every route names other listeners; each request here is answered with 404."
+    "W205" "an endpoint twice in one upstream"
+        "It gets two shares. `weight` says so more clearly."
+    "W206" "no routes"
+        "Every request is answered with 404."
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_are_sorted_and_unique() {
+        assert!(CODES.windows(2).all(|pair| pair[0].code < pair[1].code));
+        assert_eq!(code("e104").map(|code| code.code), Some("E104"));
+        assert_eq!(code("E999"), None);
+    }
+}

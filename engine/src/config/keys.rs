@@ -1,0 +1,392 @@
+//! THE LIST: every key of every table, with its kind, default and meaning.
+
+use std::time::Duration;
+
+/// One key of a table.
+#[derive(Debug, Clone, Copy)]
+pub struct Key {
+    pub name: &'static str,
+    pub kind: Kind,
+    /// As a file would say it, or in words; empty for none.
+    pub default: &'static str,
+    /// One or two sentences for the reference.
+    pub doc: &'static str,
+}
+
+/// What a key takes. Bounds are inclusive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    Time {
+        min: Duration,
+        max: Duration,
+        none: bool,
+    },
+    Size {
+        min: u64,
+        max: u64,
+        none: bool,
+    },
+    ByteRate {
+        none: bool,
+    },
+    Count {
+        min: u64,
+        max: u64,
+        none: bool,
+    },
+    Bool,
+    Words(&'static [&'static str]),
+    Text(&'static str),
+    /// One text or a list of them.
+    Texts(&'static str),
+    /// Read by code of its own; the text says what it takes.
+    Shape(&'static str),
+    /// Part of the language that this build refuses by name.
+    Later,
+}
+
+const MS: Duration = Duration::from_millis(1);
+/// No wait is longer than a year; sums of a few of them stay far from overflow.
+const YEAR: Duration = Duration::from_secs(365 * 86_400);
+/// More would not be a limit, and numbers stay exact in every tool that reads JSON.
+const SIZE_MAX: u64 = 1 << 50;
+
+const fn time(name: &'static str, default: &'static str, doc: &'static str) -> Key {
+    Key { name, kind: Kind::Time { min: MS, max: YEAR, none: false }, default, doc }
+}
+
+const fn time_or_none(name: &'static str, default: &'static str, doc: &'static str) -> Key {
+    Key { name, kind: Kind::Time { min: MS, max: YEAR, none: true }, default, doc }
+}
+
+const fn key(name: &'static str, kind: Kind, default: &'static str, doc: &'static str) -> Key {
+    Key { name, kind, default, doc }
+}
+
+const fn count(min: u64, max: u64) -> Kind {
+    Kind::Count { min, max, none: false }
+}
+
+const fn size(min: u64, max: u64) -> Kind {
+    Kind::Size { min, max, none: false }
+}
+
+const fn later(name: &'static str) -> Key {
+    Key { name, kind: Kind::Later, default: "", doc: "" }
+}
+
+pub const TOP: &[Key] = &[
+    key("busbar", count(1, 1), "1", "The version of this language."),
+    key("server", Kind::Shape("a table"), "", "The process as a whole."),
+    key("listener", Kind::Shape("tables by name"), "`:8080`", "Where requests arrive."),
+    key("upstream", Kind::Shape("tables by name"), "", "Services, each a group of endpoints."),
+    key("route", Kind::Shape("tables by name"), "", "Which requests go where."),
+    later("include"),
+    later("all"),
+    later("group"),
+    later("defaults"),
+    later("auth"),
+    later("consumer"),
+    later("consumers"),
+    later("plan"),
+    later("waf"),
+    later("meter"),
+    later("admin"),
+    later("log"),
+    later("metrics"),
+    later("trace"),
+    later("docker"),
+    later("kubernetes"),
+];
+
+pub const SERVER: &[Key] = &[
+    key(
+        "workers",
+        count(1, 1024),
+        "one per core",
+        "Threads that serve requests. Fewer than cores when a cgroup quota says so.",
+    ),
+    key("pin", Kind::Bool, "unless under a quota", "Whether each worker stays on its core."),
+    key(
+        "driver",
+        Kind::Words(&["auto", "uring", "epoll"]),
+        "\"auto\"",
+        "How workers talk to the kernel; `auto` takes io_uring where it is granted.",
+    ),
+    key(
+        "drain_timeout",
+        Kind::Time { min: Duration::ZERO, max: YEAR, none: false },
+        "\"30s\"",
+        "How long exchanges may finish after the signal to stop.",
+    ),
+    key(
+        "drain_delay",
+        Kind::Time { min: Duration::ZERO, max: YEAR, none: false },
+        "\"0s\"",
+        "How long readiness says no before listeners close, for balancers in front.",
+    ),
+    key(
+        "tunnel_drain",
+        Kind::Time { min: Duration::ZERO, max: YEAR, none: false },
+        "\"5m\"",
+        "How long tunnels may go on after the signal to stop.",
+    ),
+    key(
+        "trusted_proxies",
+        Kind::Texts("prefixes such as \"10.0.0.0/8\""),
+        "none",
+        "Peers whose `X-Forwarded-For` counts. All others' is replaced.",
+    ),
+    key(
+        "memory_max",
+        size(1 << 20, SIZE_MAX),
+        "a quarter of the memory, at most 1GiB",
+        "Buffers of all connections together before they shrink.",
+    ),
+    key("via", Kind::Bool, "false", "Whether `Via` is added (RFC 9110 §7.6.3)."),
+    later("state_dir"),
+];
+
+pub const LISTENER: &[Key] = &[
+    key(
+        "address",
+        Kind::Text(
+            "\":8080\", \"127.0.0.1:8080\", \"[::1]:8080\", \"localhost:8080\", \"unix:/path\"",
+        ),
+        "",
+        "Where to accept. Without a host: every address of both families.",
+    ),
+    time("head_timeout", "\"10s\"", "From the first byte of a request to the end of its head."),
+    time("idle_timeout", "\"75s\"", "Wait for the next request on a connection."),
+    key(
+        "connections_max",
+        count(1, u32::MAX as u64),
+        "from RLIMIT_NOFILE",
+        "Connections at once; accepting waits while it is reached.",
+    ),
+    key(
+        "connections_per_client",
+        Kind::Count { min: 1, max: u32::MAX as u64, none: true },
+        "\"none\"",
+        "Connections of one client address at once.",
+    ),
+    key("head_max", size(1 << 10, 1 << 20), "\"32KiB\"", "Request line and fields together."),
+    key("headers_max", count(1, 1000), "100", "Field lines of a request."),
+    key(
+        "target_max",
+        size(256, 1 << 20),
+        "\"16KiB\"",
+        "Path and query of a request; never more than `head_max`.",
+    ),
+    key("backlog", count(1, 65535), "4096", "Connections that wait to be accepted."),
+    later("tls"),
+    later("http2"),
+    later("proxy_protocol"),
+    later("redirect"),
+    later("ip"),
+    later("country"),
+    later("rate_limit"),
+    later("cors"),
+    later("require_tls"),
+    later("mode"),
+];
+
+pub const UPSTREAM: &[Key] = &[
+    key(
+        "endpoints",
+        Kind::Shape("a list of \"host:port\", \"http://host:port\", \"unix:/path\" or tables"),
+        "",
+        "Servers that are equal to each other.",
+    ),
+    key(
+        "balance",
+        Kind::Words(&["round_robin", "least_request"]),
+        "\"round_robin\"",
+        "By weight in turns, or the less busy of two that are drawn.",
+    ),
+    key(
+        "host",
+        Kind::Text("\"keep\", \"endpoint\" or a name"),
+        "\"keep\"",
+        "The `Host` that is sent: the client's, the endpoint's own, or this one.",
+    ),
+    key("pool", Kind::Shape("a table"), "", "Connections that wait for the next request."),
+    time("connect_timeout", "\"2s\"", "For one connection to be made."),
+    key(
+        "connections_max",
+        Kind::Count { min: 1, max: u32::MAX as u64, none: true },
+        "\"none\"",
+        "Connections at once, over all workers.",
+    ),
+    key("head_max", size(1 << 10, 1 << 20), "\"64KiB\"", "Status line and fields of an answer."),
+    later("hash"),
+    later("health"),
+    later("outlier"),
+    later("breaker"),
+    later("tls"),
+    later("http2"),
+    later("zone"),
+    later("sticky"),
+    later("slow_start"),
+    later("panic"),
+];
+
+pub const POOL: &[Key] = &[
+    key("idle", count(0, 65535), "32", "Idle connections kept per endpoint and worker."),
+    time("idle_timeout", "\"55s\"", "How long one may stay idle."),
+    time("lifetime", "\"1h\"", "How old one may get."),
+];
+
+pub const ENDPOINT: &[Key] = &[
+    key("address", Kind::Text("as a text in `endpoints`"), "", "Where it is."),
+    key("weight", count(0, 1000), "1", "Its share of the requests; 0 takes none."),
+    later("zone"),
+    later("priority"),
+];
+
+pub const ROUTE: &[Key] = &[
+    key(
+        "host",
+        Kind::Texts("\"example.com\" or \"*.example.com\""),
+        "any",
+        "The request's host, without port.",
+    ),
+    key(
+        "path",
+        Kind::Text("\"/users\", \"/users/{id}\", \"/files/*\", \"/files/{*rest}\""),
+        "\"/*\"",
+        "`/*` at the end takes in the path before it and everything below.",
+    ),
+    key("methods", Kind::Texts("\"GET\""), "any", "`GET` takes in `HEAD`."),
+    key(
+        "when",
+        Kind::Shape("`{ headers = { name = \"value\" }, query = { name = \"value\" } }`"),
+        "",
+        "More conditions: a value, `\"*\"` for present, `\"beta*\"` for a prefix.",
+    ),
+    key("listener", Kind::Texts("names"), "all", "Where the request must have arrived."),
+    key(
+        "to",
+        Kind::Shape("a name, \"http://host:port\", or `{ a = 95, b = 5 }`"),
+        "",
+        "Action: an upstream, or shares of several.",
+    ),
+    key("respond", Kind::Shape("a status, a text, or a table"), "", "Action: this answer."),
+    key(
+        "redirect",
+        Kind::Shape("a URL with variables, or `{ to, status = 308 }`"),
+        "",
+        "Action: a redirect.",
+    ),
+    key("echo", Kind::Bool, "", "Action: answers with the request as it arrived."),
+    key(
+        "headers",
+        Kind::Shape("`{ request = { set, add, remove }, response = { … } }`"),
+        "",
+        "Changes to fields: `remove` first, then `set`, then `add`. Values may have variables.",
+    ),
+    time_or_none(
+        "timeout",
+        "\"30s\"",
+        "From the choice of an endpoint to the head of the final answer. It stands still while a \
+         request body is being sent.",
+    ),
+    time_or_none("deadline", "\"none\"", "Hard total of an exchange, bodies included."),
+    time_or_none("body_timeout", "\"30s\"", "Longest wait for one piece of a body, either way."),
+    key(
+        "body_limit",
+        Kind::Size { min: 0, max: SIZE_MAX, none: true },
+        "\"10MiB\"",
+        "Largest request body.",
+    ),
+    key(
+        "body_rate_min",
+        Kind::ByteRate { none: true },
+        "\"100B/s\"",
+        "Least average of a body over each 10 seconds.",
+    ),
+    time_or_none(
+        "tunnel_timeout",
+        "\"1h\"",
+        "Silence in both directions of a tunnel, or of an event stream.",
+    ),
+    key(
+        "upgrade",
+        Kind::Texts("names such as \"websocket\""),
+        "[\"websocket\"]",
+        "Protocols that may be tunnelled; `[]` for none.",
+    ),
+    key(
+        "encoded_slash",
+        Kind::Words(&["refuse", "keep"]),
+        "\"refuse\"",
+        "What becomes of `%2F` and `%5C` in a path.",
+    ),
+    key("slashes", Kind::Words(&["merge", "keep"]), "\"merge\"", "What becomes of `//` in a path."),
+    key(
+        "slash",
+        Kind::Words(&["exact", "redirect"]),
+        "\"exact\"",
+        "Whether a path that differs only in its last slash is redirected.",
+    ),
+    later("compose"),
+    later("batch"),
+    later("group"),
+    later("without"),
+    later("rewrite"),
+    later("retry"),
+    later("auth"),
+    later("allow"),
+    later("ip"),
+    later("country"),
+    later("cors"),
+    later("require_tls"),
+    later("rate_limit"),
+    later("concurrency"),
+    later("quota"),
+    later("price"),
+    later("waf"),
+    later("schema"),
+    later("bots"),
+    later("split"),
+    later("mirror"),
+    later("compress"),
+    later("cache"),
+    later("hedge"),
+    later("priority"),
+    later("log"),
+];
+
+pub const WHEN: &[Key] = &[
+    key("headers", Kind::Shape("values by field name"), "", "Field lines the request must have."),
+    key("query", Kind::Shape("values by name"), "", "Parameters the request must have."),
+];
+
+pub const RESPOND: &[Key] = &[
+    key("status", count(200, 599), "200", "The status."),
+    key("body", Kind::Text("a text with variables"), "", "The body."),
+    key("file", Kind::Text("a path"), "", "A file as the body, without variables; at most 1MiB."),
+    key(
+        "type",
+        Kind::Text("a media type"),
+        "by the file's ending, else `text/plain; charset=utf-8`",
+        "`Content-Type`. Variables in `body` are escaped for it.",
+    ),
+    key("headers", Kind::Shape("values by field name"), "", "Further fields."),
+];
+
+pub const REDIRECT: &[Key] = &[
+    key("to", Kind::Text("a URL or path with variables"), "", "`Location`."),
+    key("status", Kind::Shape("301, 302, 303, 307 or 308"), "308", "The status."),
+];
+
+pub const HEADERS: &[Key] = &[
+    key("request", Kind::Shape("`{ set, add, remove }`"), "", "On the way to the upstream."),
+    key("response", Kind::Shape("`{ set, add, remove }`"), "", "On the way to the client."),
+];
+
+pub const EDITS: &[Key] = &[
+    key("set", Kind::Shape("values by field name"), "", "Replaces all fields of the name."),
+    key("add", Kind::Shape("values by field name"), "", "Adds one more."),
+    key("remove", Kind::Texts("field names"), "", "Removes all fields of the name."),
+];
