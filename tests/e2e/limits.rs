@@ -4,7 +4,7 @@ use harness::client::{Client, End, ask};
 use harness::gateway::Gateway;
 
 const OWN: &str = "[listener.web]\naddress = \"127.0.0.1:PORT\"\nhead_max = \"1KiB\"\n\
-                   headers_max = 10\ntarget_max = \"200B\"\n[route.all]\nrespond = \"ok\"\n";
+                   headers_max = 10\ntarget_max = \"512B\"\n[route.all]\nrespond = \"ok\"\n";
 
 fn with_value(len: usize) -> String {
     format!("GET / HTTP/1.1\r\nHost: a\r\nX: {}\r\n\r\n", "v".repeat(len))
@@ -17,8 +17,8 @@ on_both_drivers! {
         assert_eq!(ask(&gateway.address(), with_value(1024 - overhead)).status, 200);
         assert_eq!(ask(&gateway.address(), with_value(1025 - overhead)).status, 431);
         let target = |n: usize| format!("GET /{} HTTP/1.1\r\nHost: a\r\n\r\n", "p".repeat(n - 1));
-        assert_eq!(ask(&gateway.address(), target(200)).status, 200);
-        assert_eq!(ask(&gateway.address(), target(201)).status, 414);
+        assert_eq!(ask(&gateway.address(), target(512)).status, 200);
+        assert_eq!(ask(&gateway.address(), target(513)).status, 414);
         let fields = |n: usize| {
             format!("GET / HTTP/1.1\r\nHost: a\r\n{}\r\n", "X: 1\r\n".repeat(n - 1))
         };
