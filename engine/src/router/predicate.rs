@@ -20,6 +20,9 @@ const OWN_HEAD: u16 = 1 << 10;
 /// No other set has the upper bits.
 const ANY: u16 = u16::MAX;
 
+/// In the number of a place: its only rule asks for nothing, and the rest is its route. Saves
+/// most lookups a cache line.
+const PLAIN: u32 = 1 << 31;
 const LAST: u8 = 1;
 /// This place has both a rule that names `HEAD` and one that only names `GET` (its first says it).
 const SPLIT_HEAD: u8 = 2;
@@ -90,8 +93,10 @@ impl Predicates {
     /// The first candidate of the place `first` that holds.
     #[inline]
     pub(super) fn judge(&self, first: u32, lookup: &Lookup<'_>) -> Verdict {
+        if first & PLAIN != 0 {
+            return Verdict::Route(RouteId(first & !PLAIN)); // Fast path.
+        }
         let head = &self.candidates[first as usize];
-        // Fast path: most places have one rule that asks at most for a method.
         if head.flags & SPLIT_HEAD != 0 && lookup.method == Method::Head {
             return self.judge_head(first, lookup);
         }
@@ -261,6 +266,10 @@ impl<'a> Normal<'a> {
         (Reverse(!self.methods.is_empty()), Reverse(self.headers.len()), Reverse(self.query.len()))
     }
 
+    fn is_empty(&self) -> bool {
+        self.methods.is_empty() && self.headers.is_empty() && self.query.is_empty()
+    }
+
     fn mask(&self) -> u16 {
         if self.methods.is_empty() {
             return ANY;
@@ -288,7 +297,8 @@ pub(super) struct Collector {
 }
 
 impl Collector {
-    /// Adds a place with these rules (indexes); its first candidate. `rules` is not empty.
+    /// Adds a place with these rules (indexes), at least one; its number, `PLAIN` or the first
+    /// candidate.
     pub(super) fn place(&mut self, rules: &[Rule], indexes: &[u32]) -> u32 {
         let mut order: Vec<(u32, Normal<'_>)> =
             indexes.iter().map(|&i| (i, Normal::of(&rules[i as usize]))).collect();
@@ -297,8 +307,16 @@ impl Collector {
             x.rank().cmp(&y.rank()).then_with(|| name(a).cmp(name(b))).then(a.cmp(b))
         });
         let first = self.done.candidates.len();
+        let route_of = |i: u32| rules[i as usize].route.unwrap_or(RouteId(i));
+        if let [(only, normal)] = order.as_slice()
+            && normal.is_empty()
+        {
+            let route = route_of(*only).0;
+            assert!(route < PLAIN - 1, "2^31 routes don't fit in memory");
+            return PLAIN | route;
+        }
         for (i, normal) in &order {
-            let route = rules[*i as usize].route.unwrap_or(RouteId(*i));
+            let route = route_of(*i);
             let conditions = self.conditions(normal);
             let methods = normal.mask();
             self.done.candidates.push(Candidate { route, methods, flags: 0, conditions });
