@@ -4,10 +4,14 @@
 //! node to which the path's first segments lead. Each trie has one number of segments that skips
 //! most nodes; a path whose beginning is not known here goes down from the root.
 
-/// Longer beginnings are not kept. Fills a slot to one cache line.
-const TEXT_BYTES: usize = 54;
-const WORDS: usize = TEXT_BYTES.div_ceil(8);
-/// Odd, one for each word of a beginning (digits of the golden ratio, turned).
+/// `0x01` in every byte.
+const ONES: u64 = u64::MAX / 255;
+/// `0x80` in every byte.
+const HIGHS: u64 = ONES << 7;
+const SLASHES: u64 = ONES * b'/' as u64;
+/// A beginning is kept in so many words; longer ones are not kept.
+const WORDS: usize = 6;
+/// Odd, one for each word (digits of the golden ratio, turned).
 const FACTORS: [u64; WORDS] = {
     let mut factors = [0; WORDS];
     let mut i = 0;
@@ -22,12 +26,19 @@ pub(super) const SEGMENTS_MAX: usize = 8;
 /// Nodes to skip that pay for one hash and one slot, measured. Tests jump wherever they can.
 pub(super) const HOPS_WORTH: usize = if cfg!(any(test, fuzzing)) { 0 } else { 3 };
 
+/// The first bytes of a path, filled up with zeros, which no path has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Beginning {
+    words: [u64; WORDS],
+    hash: u64,
+}
+
+/// One cache line.
 #[derive(Debug, Clone)]
 #[repr(C, align(64))]
 struct Slot {
-    text: [u8; TEXT_BYTES],
-    /// 0: the slot is free.
-    len: u8,
+    /// All zeros: the slot is free.
+    words: [u64; WORDS],
     root: u32,
     node: u32,
 }
@@ -49,64 +60,45 @@ impl Jumps {
         if list.is_empty() {
             return jumps;
         }
-        let free = Slot { text: [0; TEXT_BYTES], len: 0, root: 0, node: 0 };
+        let free = Slot { words: [0; WORDS], root: 0, node: 0 };
         jumps.slots = vec![free; (list.len() * 2).next_power_of_two()];
         jumps.shift = 64 - jumps.slots.len().trailing_zeros();
-        for (root, beginning, node) in list {
-            if beginning.len() > TEXT_BYTES {
+        for (root, text, node) in list {
+            let slashes = text.iter().filter(|b| **b == b'/').count();
+            let Some(Beginning { words, hash }) = Beginning::of(text, slashes as u32) else {
                 continue;
-            }
-            let mut at = jumps.home(*root, beginning);
-            while jumps.slots[at].len != 0 {
+            };
+            let mut at = jumps.home(*root, hash);
+            while jumps.slots[at].words[0] != 0 {
                 at = (at + 1) & (jumps.slots.len() - 1);
             }
-            let slot = &mut jumps.slots[at];
-            slot.text[..beginning.len()].copy_from_slice(beginning);
-            (slot.len, slot.root, slot.node) = (beginning.len() as u8, *root, *node);
+            jumps.slots[at] = Slot { words, root: *root, node: *node };
         }
         jumps
     }
 
-    /// The node behind `beginning`.
-    #[inline]
-    pub(super) fn find(&self, root: u32, beginning: &[u8]) -> Option<u32> {
-        if beginning.len() > TEXT_BYTES || self.slots.is_empty() {
-            return None;
-        }
-        let mut at = self.home(root, beginning);
+    /// The node behind the first `segments` segments of `path`.
+    #[inline(always)]
+    pub(super) fn find(&self, root: u32, path: &[u8], segments: u32) -> Option<u32> {
+        let Beginning { words, hash } = Beginning::of(path, segments)?;
+        let mut at = self.home(root, hash);
         loop {
-            let slot = &self.slots[at & (self.slots.len() - 1)];
-            if slot.len == 0 {
-                return None;
-            }
-            if slot.root == root
-                && slot.len as usize == beginning.len()
-                && is_same(&slot.text, beginning)
-            {
+            let slot = self.slots.get(at & (self.slots.len().wrapping_sub(1)))?;
+            let differ = (0..WORDS).fold(0, |differ, i| differ | (slot.words[i] ^ words[i]));
+            if differ == 0 && slot.root == root {
                 return Some(slot.node);
+            }
+            if slot.words[0] == 0 {
+                return None;
             }
             at += 1;
         }
     }
 
-    /// Only the configuration puts beginnings in, so that no request can choose who collides: a
-    /// hash without a secret will do. Each word has its own factor, so that the multiplications
-    /// don't wait for each other (ahash here: 8 ns more of a lookup).
     #[inline(always)]
-    fn home(&self, root: u32, beginning: &[u8]) -> usize {
-        let mut hash = u64::from(root) ^ beginning.len() as u64;
-        let mut i = 0;
-        while let Some(word) = beginning.get(i * 8..).and_then(|rest| rest.first_chunk::<8>()) {
-            hash = hash.wrapping_add(u64::from_le_bytes(*word).wrapping_mul(FACTORS[i]));
-            i += 1;
-        }
-        let last = match beginning.last_chunk::<8>() {
-            Some(word) => u64::from_le_bytes(*word),
-            None => beginning.iter().fold(0, |word, b| word << 8 | u64::from(*b)),
-        };
-        hash = hash.wrapping_add(last.rotate_left(32).wrapping_mul(FACTORS[WORDS - 1]));
-        hash ^= hash >> 32;
-        (hash.wrapping_mul(FACTORS[0]) >> self.shift) as usize
+    fn home(&self, root: u32, hash: u64) -> usize {
+        let hash = hash ^ u64::from(root);
+        ((hash ^ hash >> 32).wrapping_mul(FACTORS[0]) >> self.shift) as usize
     }
 
     pub(super) fn heap_bytes(&self) -> usize {
@@ -114,16 +106,55 @@ impl Jumps {
     }
 }
 
-/// Whether `text` begins with `beginning`, which is not longer.
-#[inline(always)]
-fn is_same(text: &[u8; TEXT_BYTES], beginning: &[u8]) -> bool {
-    let text = &text[..beginning.len()];
-    let (Some(a), Some(b)) = (text.last_chunk::<8>(), beginning.last_chunk::<8>()) else {
-        return text.iter().zip(beginning).all(|(a, b)| a == b);
-    };
-    let mut diff = u64::from_ne_bytes(*a) ^ u64::from_ne_bytes(*b);
-    for (a, b) in text.as_chunks::<8>().0.iter().zip(beginning.as_chunks::<8>().0) {
-        diff |= u64::from_ne_bytes(*a) ^ u64::from_ne_bytes(*b);
+impl Beginning {
+    /// The first `segments` segments, which end before the next slash or with the path. `None`
+    /// when there are fewer, or they are too long.
+    ///
+    /// Fast path: one pass finds the end and hashes, a word at a time. Each word has its own
+    /// factor, so that the multiplications don't wait for each other. Only the configuration puts
+    /// beginnings in, so no request can choose who collides: the hash needs no secret.
+    #[inline(always)]
+    fn of(path: &[u8], segments: u32) -> Option<Beginning> {
+        let mut beginning = Beginning { words: [0; WORDS], hash: 0 };
+        let mut left = segments;
+        for (i, factor) in FACTORS.iter().enumerate() {
+            let word = word_at(path, i * 8);
+            // The upper bit of each byte that is a slash, exactly.
+            let diff = word ^ SLASHES;
+            let mut slashes = !(((diff & !HIGHS) + !HIGHS) | diff | !HIGHS);
+            let count = ((slashes >> 7).wrapping_mul(ONES) >> 56) as u32;
+            let is_end = count > left;
+            let mut word = word;
+            if is_end {
+                for _ in 0..left {
+                    slashes &= slashes - 1;
+                }
+                word &= (1 << (slashes.trailing_zeros() & 56)) - 1;
+            }
+            beginning.words[i] = word;
+            beginning.hash = beginning.hash.wrapping_add(word.wrapping_mul(*factor));
+            if is_end {
+                return Some(beginning);
+            }
+            left -= count;
+            if path.len() <= i * 8 + 8 {
+                return (left == 0).then_some(beginning);
+            }
+        }
+        None
     }
-    diff == 0
+}
+
+/// Eight bytes from `at`, zeros behind the path's end. `at` is a multiple of 8 within the path.
+#[inline(always)]
+fn word_at(path: &[u8], at: usize) -> u64 {
+    let rest = &path[at..];
+    match (rest.first_chunk::<8>(), path.last_chunk::<8>()) {
+        (Some(word), _) => u64::from_le_bytes(*word),
+        (None, Some(last)) => {
+            let missing = 64 - 8 * rest.len() as u32;
+            u64::from_le_bytes(*last).checked_shr(missing).unwrap_or(0)
+        }
+        (None, None) => rest.iter().rev().fold(0, |word, b| word << 8 | u64::from(*b)),
+    }
 }
