@@ -91,11 +91,17 @@ pub(super) enum Verdict {
 
 impl Predicates {
     /// The first candidate of the place `first` that holds.
-    #[inline]
+    #[inline(always)]
     pub(super) fn judge(&self, first: u32, lookup: &Lookup<'_>) -> Verdict {
         if first & PLAIN != 0 {
             return Verdict::Route(RouteId(first & !PLAIN)); // Fast path.
         }
+        self.judge_rules(first, lookup)
+    }
+
+    /// By itself, so that the fast path needs no stack.
+    #[inline(never)]
+    fn judge_rules(&self, first: u32, lookup: &Lookup<'_>) -> Verdict {
         let head = &self.candidates[first as usize];
         if head.flags & SPLIT_HEAD != 0 && lookup.method == Method::Head {
             return self.judge_head(first, lookup);
