@@ -11,11 +11,12 @@ use parser::{Fields, Limits, Method};
 
 use crate::h1::relay::{Body, Out};
 use crate::rng::Rng;
-use crate::rt::{Shut, Stream, pause};
+use crate::rt::{Shut, Stream, pause, sleep_until};
 use crate::sim::exec::{note, spawn, world};
 use crate::sim::fault::Faults;
-use crate::sim::net::GATEWAY_PORT;
+use crate::sim::net::{End, is_gateway};
 use crate::sim::oracle::{Sent, Shared};
+use crate::time::Mono;
 
 #[derive(Debug, Clone)]
 struct Ask {
@@ -65,9 +66,20 @@ fn draw(rng: &mut Rng, faults: &Faults, oracle: &Shared, last: bool) -> Ask {
     Ask { nonce, method, wire, http10, close }
 }
 
+/// Who comes, where and when.
+pub struct Story {
+    pub number: u32,
+    pub at: SocketAddr,
+    /// The address is never refused before a drain.
+    pub promised: bool,
+    /// Comes within a part of a millisecond from then on; zero: when it likes.
+    pub from: Mono,
+}
+
 /// One connection with a few requests, one after the other or pipelined.
-pub async fn client(number: u32, gateway: SocketAddr, oracle: Shared) {
-    debug_assert_eq!(gateway.port(), GATEWAY_PORT);
+pub async fn client(story: Story, oracle: Shared) {
+    let Story { number, at: gateway, promised, from } = story;
+    debug_assert!(is_gateway(gateway));
     let (asks, pipelined, faults) = world(|w| {
         let count = 1 + w.rng.below(4);
         let faults = w.faults;
@@ -76,10 +88,16 @@ pub async fn client(number: u32, gateway: SocketAddr, oracle: Shared) {
             (0..count).map(|i| draw(&mut rng, &faults, &oracle, i + 1 == count)).collect();
         (asks, rng.one_in(2), faults)
     });
-    pause(Duration::from_millis(u64::from(world(|w| w.rng.below(200))))).await;
+    sleep_until(from).await;
+    let late = if from == Mono(0) { 400_000 } else { 400 };
+    pause(Duration::from_micros(u64::from(world(|w| w.rng.below(late))))).await;
     let from = SocketAddr::from(([10, 0, 2, (number % 250) as u8 + 1], 40_000));
     let Ok(stream) = Stream::dial(from, gateway).await else {
-        oracle.borrow_mut().closed_early += asks.len() as u64;
+        let mut oracle = oracle.borrow_mut();
+        oracle.closed_early += asks.len() as u64;
+        if promised && !oracle.draining {
+            oracle.violated("a listener that stays has refused a connection".to_owned());
+        }
         return;
     };
     let stream = Rc::new(stream);
@@ -88,8 +106,12 @@ pub async fn client(number: u32, gateway: SocketAddr, oracle: Shared) {
         spawn(async move { write_all(&stream, &asks, &faults).await }, || {});
     }
     let mut reader = Reader { stream: &stream, buf: Vec::new() };
+    let (mut offset, mut told) = (0, false);
     for ask in &asks {
         if !pipelined {
+            if world(|w| w.rng.one_in(2)) {
+                pause(Duration::from_micros(u64::from(world(|w| w.rng.below(150_000))))).await;
+            }
             let (stream, ask) = (stream.clone(), ask.clone());
             spawn(async move { write_all(&stream, &[ask], &faults).await }, || {});
         }
@@ -99,11 +121,26 @@ pub async fn client(number: u32, gateway: SocketAddr, oracle: Shared) {
             world(|w| w.reset(stream.end));
             return;
         }
-        if !reader.answer(ask, &oracle).await {
+        let Some(closes) = reader.answer(ask, &oracle).await else {
             note!("client {number} sees the end before an answer to {}", ask.nonce);
             oracle.borrow_mut().closed_early += 1;
+            if !told {
+                check_promise(&stream, offset, ask, &oracle);
+            }
             return;
-        }
+        };
+        told |= closes;
+        offset += ask.wire.len();
+    }
+}
+
+/// Oracle 7, where no fault can be the reason: `ask` begins at `offset` of what was sent.
+fn check_promise(stream: &Stream, offset: usize, ask: &Ask, oracle: &Shared) {
+    let far = End { link: stream.end.link, side: 1 };
+    let arrived = world(|w| w.arrived_at_end(far).unwrap_or(0));
+    let mut oracle = oracle.borrow_mut();
+    if world(|w| w.faults.are_off()) && arrived > offset && !oracle.cutting {
+        oracle.violated(format!("request {} had begun and was not answered", ask.nonce));
     }
 }
 
@@ -158,8 +195,9 @@ impl Reader<'_> {
         }
     }
 
-    /// Reads one final answer and shows it to the oracle. False: the connection ended first.
-    async fn answer(&mut self, ask: &Ask, oracle: &Shared) -> bool {
+    /// Reads one final answer and shows it to the oracle; whether it says that the connection
+    /// ends. `None`: the connection ended first.
+    async fn answer(&mut self, ask: &Ask, oracle: &Shared) -> Option<bool> {
         let limits = Limits::default();
         let mut head = ResponseHead::with_capacity(64);
         loop {
@@ -171,17 +209,17 @@ impl Reader<'_> {
                     Err(e) => {
                         let what = format!("the gateway sent a bad head: {:?}", e.kind);
                         oracle.borrow_mut().violated(what);
-                        return false;
+                        return None;
                     }
                 }
                 if self.more().await != Ok(true) {
-                    return false;
+                    return None;
                 }
             };
             let bytes: Vec<u8> = self.buf.drain(..len).collect();
             if head.parse(&bytes, &limits).is_err() {
                 oracle.borrow_mut().violated("the gateway sent a bad head".to_owned());
-                return false;
+                return None;
             }
             if head.status < 200 {
                 if ask.http10 {
@@ -191,16 +229,17 @@ impl Reader<'_> {
             }
             let Ok(framing) = response_framing(&head, &bytes, ask.method) else {
                 oracle.borrow_mut().violated("the gateway sent a bad framing".to_owned());
-                return false;
+                return None;
             };
             let nonce =
                 head.fields.named(&bytes, b"x-nonce").next().and_then(|f| {
                     std::str::from_utf8(f.value.of(&bytes)).ok()?.parse::<u64>().ok()
                 });
             let body = Body::new(framing, Out::Data, &limits);
-            let Some(body) = read_body(self, body).await else { return false };
+            let body = read_body(self, body).await?;
             oracle.borrow_mut().client_got(ask.nonce, head.status, nonce, &body);
-            return true;
+            let mut connection = head.fields.named(&bytes, b"connection");
+            return Some(connection.any(|f| f.value.of(&bytes).eq_ignore_ascii_case(b"close")));
         }
     }
 }

@@ -5,7 +5,7 @@ use crate::rng::Rng;
 macro_rules! faults {
     ($($(#[$doc:meta])* $name:ident = $one_in:literal,)*) => {
         /// "Once in n": 0 is never.
-        #[derive(Debug, Clone, Copy, Default)]
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
         pub struct Faults { $($(#[$doc])* pub $name: u32,)* }
 
         impl Faults {
@@ -53,6 +53,10 @@ faults! {
 }
 
 impl Faults {
+    pub fn are_off(&self) -> bool {
+        *self == Faults::default()
+    }
+
     pub fn strikes(one_in: u32, rng: &mut Rng) -> bool {
         one_in > 0 && rng.one_in(one_in)
     }

@@ -4,9 +4,11 @@
 mod client;
 mod exec;
 mod fault;
+mod gateway;
 mod net;
 mod oracle;
 mod origin;
 pub mod rt;
 mod swarm;
 mod timing;
+mod tunnel;

@@ -1,6 +1,6 @@
 //! A network of pipes with bounded capacity: bytes arrive in pieces, late, or not at all.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
 use std::task::Waker;
@@ -23,6 +23,8 @@ pub struct Pipe {
     end_at: Option<Mono>,
     readers: Vec<Waker>,
     writers: Vec<Waker>,
+    /// Bytes that have ever arrived.
+    arrived_total: usize,
 }
 
 impl Pipe {
@@ -33,6 +35,7 @@ impl Pipe {
     fn arrive(&mut self, now: Mono) {
         while self.under_way.front().is_some_and(|(at, _)| *at <= now) {
             let (_, bytes) = self.under_way.pop_front().expect("seen above");
+            self.arrived_total += bytes.len();
             self.arrived.extend(bytes);
         }
     }
@@ -52,19 +55,22 @@ pub struct Link {
     pipes: [Pipe; 2],
     reset: [bool; 2],
     closed: [bool; 2],
+    /// What had arrived at a side when it first said that it is over.
+    arrived_at_end: [Option<usize>; 2],
 }
 
 #[derive(Default)]
 pub struct Net {
     links: Vec<Link>,
-    queues: BTreeMap<SocketAddr, Queue>,
+    queues: Vec<Queue>,
 }
 
-#[derive(Default)]
 struct Queue {
+    address: SocketAddr,
     waiting: VecDeque<(usize, SocketAddr)>,
     accepters: Vec<Waker>,
     open: bool,
+    closed: bool,
 }
 
 /// One end of a link.
@@ -90,39 +96,60 @@ impl World {
         }
     }
 
-    pub fn open_listener(&mut self, at: SocketAddr) {
-        self.net.queues.entry(at).or_default().open = true;
+    pub fn open_listener(&mut self, address: SocketAddr) -> u32 {
+        let (waiting, accepters) = Default::default();
+        self.net.queues.push(Queue { address, waiting, accepters, open: true, closed: false });
+        self.net.queues.len() as u32 - 1
     }
 
-    pub fn close_listener(&mut self, at: SocketAddr) {
-        let queue = self.net.queues.entry(at).or_default();
-        queue.open = false;
+    /// Whether some socket has the address, an ending one included.
+    pub fn is_listening(&self, address: SocketAddr) -> bool {
+        self.net.queues.iter().any(|q| q.address == address && !q.closed)
+    }
+
+    /// Nothing new is queued; what is can be accepted.
+    pub fn refuse_new(&mut self, queue: u32) {
+        self.net.queues[queue as usize].open = false;
+    }
+
+    pub fn close_listener(&mut self, queue: u32) {
+        let queue = &mut self.net.queues[queue as usize];
+        (queue.open, queue.closed) = (false, true);
         let waiting: Vec<_> = queue.waiting.drain(..).collect();
         for (link, _) in waiting {
+            self.note_end(End { link, side: 1 });
             self.reset(End { link, side: 1 });
         }
     }
 
-    /// Puts a new link into a listener's queue. `None`: refused.
+    /// Puts a new link into the queue of one of an address's sockets. `None`: refused.
     pub fn dial(&mut self, from: SocketAddr, to: SocketAddr) -> Option<End> {
-        let refused = self.draw(self.faults.refuse) && to.port() != GATEWAY_PORT;
-        let queue = self.net.queues.get_mut(&to).filter(|q| q.open && !refused)?;
+        let refused = self.draw(self.faults.refuse) && !is_gateway(to);
+        let is_open = |q: &&mut Queue| q.address == to && q.open && !refused;
+        let count = self.net.queues.iter_mut().filter(is_open).count();
+        let which = self.rng.below(count.max(1) as u32) as usize;
+        let queue = self.net.queues.iter_mut().filter(is_open).nth(which)?;
         let link = self.net.links.len();
         self.net.links.push(Link::default());
         queue.waiting.push_back((link, from));
-        wake_all(&mut queue.accepters);
+        // The worker may be busy with something else for a while.
+        let accepters = std::mem::take(&mut queue.accepters);
+        for waker in accepters {
+            let at = self.now.after(Duration::from_micros(u64::from(self.rng.below(200))));
+            self.wake_at(at, waker);
+        }
         Some(End { link, side: 0 })
     }
 
-    pub fn accept(&mut self, at: SocketAddr) -> Option<(End, SocketAddr)> {
-        let (link, from) = self.net.queues.get_mut(&at)?.waiting.pop_front()?;
+    pub fn accept(&mut self, queue: u32) -> Option<(End, SocketAddr)> {
+        let (link, from) = self.net.queues[queue as usize].waiting.pop_front()?;
         Some((End { link, side: 1 }, from))
     }
 
     /// Ready, or remembers whom to wake.
-    pub fn can_accept(&mut self, at: SocketAddr, waker: &Waker) -> bool {
-        let queue = self.net.queues.entry(at).or_default();
-        if !queue.waiting.is_empty() || !queue.open {
+    pub fn can_accept(&mut self, queue: u32, waker: &Waker) -> bool {
+        let queue = &mut self.net.queues[queue as usize];
+        if !queue.waiting.is_empty() {
             return true;
         }
         queue.accepters.push(waker.clone());
@@ -215,7 +242,21 @@ impl World {
         self.wake_at(at, arrival_waker(link, side));
     }
 
+    /// What had arrived at `end` when it first said that it is over.
+    pub fn arrived_at_end(&self, end: End) -> Option<usize> {
+        self.net.links[end.link].arrived_at_end[end.side]
+    }
+
+    fn note_end(&mut self, end: End) {
+        let now = self.now;
+        let link = &mut self.net.links[end.link];
+        link.pipes[end.side].arrive(now);
+        let arrived = link.pipes[end.side].arrived_total;
+        link.arrived_at_end[end.side].get_or_insert(arrived);
+    }
+
     pub fn shut_write(&mut self, end: End) {
+        self.note_end(end);
         let at = self.now.after(self.travel());
         let pipe = &mut self.net.links[end.link].pipes[1 - end.side];
         if pipe.end_at.is_none() {
@@ -233,6 +274,8 @@ impl World {
             return;
         }
         link.closed[end.side] = true;
+        self.note_end(end);
+        let link = &mut self.net.links[end.link];
         let unread = link.pipes[end.side].held() > 0;
         wake_all(&mut link.pipes[end.side].writers);
         if unread && !link.reset[end.side] {
@@ -296,8 +339,10 @@ impl Net {
     }
 }
 
-/// The gateway's own port is never refused: those faults belong to origins.
-pub const GATEWAY_PORT: u16 = 8080;
+/// The gateway is never refused by a fault: those belong to origins.
+pub fn is_gateway(address: SocketAddr) -> bool {
+    address.ip() == std::net::Ipv4Addr::new(10, 0, 0, 1)
+}
 
 struct Arrival {
     link: usize,

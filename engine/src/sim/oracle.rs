@@ -7,6 +7,9 @@
 //!    bytes (the origin sees a request that begins inside another, or a foreign answer arrives).
 //! 4. Buffers, watches, slots, connections and tasks return to zero at rest.
 //! 6. A request that can't be repeated is sent at most once.
+//! 7. A reload or drain resets nothing it promised to keep: a request of which a byte had arrived
+//!    is answered, a listener that stays refuses nobody, a tunnel lives until the drain's cut.
+//! 8. Buffers stay within their budget.
 //! 9. With faults off, everything completes.
 
 use std::cell::RefCell;
@@ -30,6 +33,11 @@ pub struct Oracle {
     pub answers: u64,
     pub problems: u64,
     pub closed_early: u64,
+    pub tunnelled: u64,
+    /// A drain has begun.
+    pub draining: bool,
+    /// A drain's deadline has passed.
+    pub cutting: bool,
 }
 
 pub type Shared = Rc<RefCell<Oracle>>;

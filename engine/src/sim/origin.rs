@@ -14,6 +14,7 @@ use crate::sim::client::{Reader, read_body};
 use crate::sim::exec::{note, spawn, world};
 use crate::sim::fault::Faults;
 use crate::sim::oracle::{Shared, answer_body};
+use crate::sim::tunnel;
 
 fn strikes(pick: impl Fn(&Faults) -> u32) -> bool {
     world(|w| Faults::strikes(pick(&w.faults), &mut w.rng))
@@ -83,6 +84,9 @@ async fn serve(stream: Stream, oracle: Shared) {
         let Ok(framing) = request_framing(&head, &bytes) else {
             return oracle.borrow_mut().violated("an origin got a bad framing".to_owned());
         };
+        if head.fields.named(&bytes, b"upgrade").next().is_some() {
+            return tunnel::echo(&mut reader, nonce).await;
+        }
         if !exchange(&mut reader, &head, framing, nonce, &oracle).await {
             return;
         }

@@ -4,12 +4,12 @@ use std::cell::RefCell;
 use std::future::{Future, poll_fn};
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::OwnedFd;
+use std::path::Path;
 use std::rc::Rc;
 use std::task::{Poll, Waker};
 use std::time::Duration;
 
-pub use crate::rt::net::{Peer, duplicate, listen_tcp, listen_unix};
+pub use crate::rt::net::Peer;
 pub use crate::rt::uring::{Ran, entropy, run};
 use crate::rt::{Hangup, Shut};
 use crate::sim::exec::{self, world};
@@ -64,7 +64,7 @@ impl Stream {
     pub async fn dial(from: SocketAddr, to: SocketAddr) -> io::Result<Stream> {
         let (wait, lost) = world(|w| {
             let lost = crate::sim::fault::Faults::strikes(w.faults.blackhole, &mut w.rng)
-                && to.port() != crate::sim::net::GATEWAY_PORT;
+                && !crate::sim::net::is_gateway(to);
             (Duration::from_micros(u64::from(w.rng.below(300))), lost)
         });
         if lost {
@@ -135,28 +135,53 @@ pub fn hangups(looks: &[(u32, i32)], mut report: impl FnMut(u32, Hangup)) {
     }
 }
 
+/// A listening socket on its way to a worker: bound, and queueing.
+#[derive(Debug)]
+pub struct ListenerEnd(pub Listener);
+
 #[derive(Debug)]
 pub struct Listener {
-    address: SocketAddr,
+    /// Each of the sockets on one address has a queue of its own, as with SO_REUSEPORT.
+    queue: u32,
+}
+
+pub fn listen_tcp(address: SocketAddr, _backlog: u32, share: bool) -> io::Result<ListenerEnd> {
+    if !share && world(|w| w.is_listening(address)) {
+        return Err(io::ErrorKind::AddrInUse.into());
+    }
+    Ok(ListenerEnd(Listener::bind(address)))
+}
+
+pub fn listen_unix(_path: &Path, _backlog: u32) -> io::Result<ListenerEnd> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+pub fn duplicate(_end: &ListenerEnd) -> io::Result<ListenerEnd> {
+    Err(io::ErrorKind::Unsupported.into())
 }
 
 impl Listener {
-    pub fn adopt(_fd: OwnedFd, _unix: bool) -> io::Result<Listener> {
-        Err(io::ErrorKind::Unsupported.into())
+    pub fn adopt(end: ListenerEnd, _unix: bool) -> io::Result<Listener> {
+        Ok(end.0)
     }
 
     pub fn bind(address: SocketAddr) -> Listener {
-        world(|w| w.open_listener(address));
-        Listener { address }
+        Listener { queue: world(|w| w.open_listener(address)) }
+    }
+
+    pub fn set_backlog(&self, _backlog: u32) {}
+
+    pub fn refuse_new(&self) {
+        world(|w| w.refuse_new(self.queue));
     }
 
     pub async fn wait(&self) -> io::Result<()> {
-        let ready = |w: &Waker| world(|world| world.can_accept(self.address, w));
+        let ready = |w: &Waker| world(|world| world.can_accept(self.queue, w));
         poll_fn(|cx| if ready(cx.waker()) { Poll::Ready(Ok(())) } else { Poll::Pending }).await
     }
 
     pub fn try_accept(&self) -> io::Result<(Stream, Peer)> {
-        match world(|w| w.accept(self.address)) {
+        match world(|w| w.accept(self.queue)) {
             Some((end, from)) => Ok((Stream { end }, Peer::Ip(from))),
             None => Err(io::ErrorKind::WouldBlock.into()),
         }
@@ -165,7 +190,7 @@ impl Listener {
 
 impl Drop for Listener {
     fn drop(&mut self) {
-        world(|w| w.close_listener(self.address));
+        world(|w| w.close_listener(self.queue));
     }
 }
 

@@ -3,18 +3,15 @@
 use std::cell::RefCell;
 use std::net::SocketAddr;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::Duration;
 
-use crate::config::{self, Input};
-use crate::ids::ListenerId;
-use crate::rt::{Listener, Stream, now, pause, sleep_until};
+use crate::rt::{Listener, Stream, now, pause};
 use crate::sim::client::Reader;
 use crate::sim::exec::{self, spawn};
 use crate::sim::fault::Faults;
+use crate::sim::gateway::Gateway;
+use crate::sim::oracle::Shared;
 use crate::time::Mono;
-use crate::worker::mailbox::{ToWorker, mailbox};
-use crate::worker::{self, Seat, Shared};
 
 /// What one side saw: what came, and when the end came, in milliseconds since the start.
 #[derive(Debug, Default, Clone)]
@@ -44,36 +41,12 @@ where
         "[listener.web]\naddress = \"10.0.0.1:8080\"\n[upstream.app]\nendpoints = \
          [\"10.0.1.1:9000\"]\n[route.app]\nto = \"app\"\n{route}\n"
     );
-    let loaded = config::load(Input {
-        text,
-        name: "timing.toml".to_owned(),
-        base_dir: None,
-        sets: Vec::new(),
-        env: &|_| None,
-    });
-    let snapshot = Arc::new(loaded.snapshot.expect("a valid configuration"));
     let saw: Rc<RefCell<(Saw, Saw)>> = Rc::default();
     let (at_client, at_origin) = (saw.clone(), saw.clone());
     let (_, stuck) = exec::run(1, Faults::default(), false, move || {
         let gateway = SocketAddr::from(([10, 0, 0, 1], 8080));
-        let (mailbox, slot) = mailbox().expect("simulated");
-        let seat = Seat {
-            id: 0,
-            workers: 1,
-            snapshot,
-            sockets: Vec::new(),
-            shared: Shared::new(&[(100, None)], 1),
-            buf_bytes_max: 1 << 20,
-            seed: [1; 16],
-        };
-        let work = async move {
-            let inbox = slot.open().expect("simulated");
-            let w = worker::Worker::new(&seat);
-            let listeners = vec![(Listener::bind(gateway), ListenerId(0))];
-            let report = worker::serve(w.clone(), listeners, inbox).await;
-            assert_eq!((report.panics, w.not_at_rest()), (0, None));
-        };
-        spawn(work, || panic!("the worker panicked"));
+        let oracle = Shared::default();
+        let running = Gateway::start(&text, 1, 1, 1 << 20, &oracle);
         spawn(serve_origin(origin, at_origin), || {});
         let client = async move {
             let from = SocketAddr::from(([10, 0, 2, 1], 1));
@@ -82,8 +55,8 @@ where
             spawn(script, || {});
             let seen = watch(&stream).await;
             at_client.borrow_mut().0 = seen;
-            mailbox.send(ToWorker::Drain);
-            sleep_until(Mono(20_000_000_000_000)).await;
+            running.drain().await;
+            assert!(oracle.borrow().broken.is_empty(), "{:?}", oracle.borrow().broken);
         };
         spawn(client, || {});
     });

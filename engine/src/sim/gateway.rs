@@ -1,0 +1,193 @@
+//! A gateway in a world: workers, and the control thread's cores in the place of its shell.
+
+use std::time::Duration;
+
+use crate::config::{self, Input};
+use crate::control::bounds::Counted;
+use crate::control::drain::{Drain, Step};
+use crate::control::publish::Publisher;
+use crate::control::sockets::Sockets;
+use crate::rt::{now, sleep_until};
+use crate::sim::exec::{note, spawn};
+use crate::sim::oracle::Shared;
+use crate::snapshot::Snapshot;
+use crate::time::Mono;
+use crate::worker::mailbox::{Adoption, FromWorker, Mailbox, Outbox, ToWorker, mailbox};
+use crate::worker::{self, Seat, Worker};
+
+/// Buffers above the budget are small, and a connection leases only a few.
+const SMALL_LEASES_MAX: usize = 96;
+
+pub fn snapshot(text: &str) -> Snapshot {
+    let loaded = config::load(Input {
+        text: text.to_owned(),
+        name: "sim.toml".to_owned(),
+        base_dir: None,
+        sets: Vec::new(),
+        env: &|_| None,
+    });
+    let report = loaded.diagnostics.render(false);
+    loaded.snapshot.unwrap_or_else(|| panic!("the simulated configuration is valid: {report}"))
+}
+
+/// Control's own things, as in `control`, without its shell.
+pub struct Gateway {
+    publisher: Publisher,
+    sockets: Sockets,
+    counted: Counted,
+    mailboxes: Vec<Mailbox>,
+    outbox: Outbox,
+    reports: usize,
+    buf_bytes_max: usize,
+    oracle: Shared,
+}
+
+impl Gateway {
+    /// Starts workers on a first configuration.
+    pub fn start(
+        text: &str,
+        workers: u32,
+        seed: u64,
+        buf_bytes_max: usize,
+        oracle: &Shared,
+    ) -> Gateway {
+        let mut gateway = Gateway {
+            publisher: Publisher::new(workers),
+            sockets: Sockets::new(workers),
+            counted: Counted::with_descriptors(20_000, workers, seed),
+            mailboxes: Vec::new(),
+            outbox: Outbox::new(|| {}),
+            reports: 0,
+            buf_bytes_max,
+            oracle: oracle.clone(),
+        };
+        for (id, adoption) in gateway.adoptions(text).into_iter().enumerate() {
+            let seat = Seat {
+                id: id as u32,
+                workers,
+                adoption,
+                outbox: gateway.outbox.clone(),
+                buf_bytes_max,
+                seed: [seed as u8 ^ id as u8; 16],
+            };
+            gateway.start_worker(seat);
+        }
+        gateway
+    }
+
+    fn start_worker(&mut self, seat: Seat) {
+        let (mailbox, slot) = mailbox().expect("simulated");
+        self.mailboxes.push(mailbox);
+        let (oracle, panicked) = (self.oracle.clone(), self.oracle.clone());
+        let (outbox, id, budget) = (self.outbox.clone(), seat.id, self.buf_bytes_max);
+        let work = async move {
+            let inbox = slot.open().expect("simulated");
+            let w = Worker::new(&seat);
+            let report = worker::serve(w.clone(), seat.adoption, inbox).await;
+            let mut oracle = oracle.borrow_mut();
+            if report.panics > 0 {
+                oracle.violated(format!("{} panics", report.panics));
+            }
+            if let Some(what) = w.not_at_rest() {
+                oracle.violated(what);
+            }
+            let most = budget + SMALL_LEASES_MAX * crate::rt::buf::BLOCK_SMALL;
+            if w.bufs.high_water() > most {
+                oracle.violated(format!("{} bytes of buffers at once", w.bufs.high_water()));
+            }
+            outbox.tell(id, FromWorker::Report(Box::new(report)));
+        };
+        spawn(work, move || panicked.borrow_mut().violated("the worker panicked".to_owned()));
+    }
+
+    fn adoptions(&mut self, text: &str) -> Vec<Adoption> {
+        let snapshot = snapshot(text);
+        let derived = self.counted.check(&snapshot).expect("descriptors suffice");
+        let plan = match self.sockets.plan(&snapshot) {
+            Ok(plan) => plan,
+            Err(e) => {
+                self.oracle.borrow_mut().violated(e);
+                return Vec::new();
+            }
+        };
+        let snapshot = self.publisher.publish(snapshot, now());
+        let bounds = self.counted.adopt(&snapshot, derived);
+        let sockets = plan.serves.clone();
+        let adoption = |opened| Adoption {
+            snapshot: snapshot.clone(),
+            bounds: bounds.clone(),
+            clients: self.counted.clients(),
+            opened,
+            sockets: sockets.clone(),
+            resolved: Vec::new(),
+        };
+        self.sockets.take(plan).into_iter().map(adoption).collect()
+    }
+
+    /// Publishes another configuration; workers adopt it at their own time.
+    pub fn reload(&mut self, text: &str) {
+        note!("reload");
+        self.hear();
+        for (worker, adoption) in self.adoptions(text).into_iter().enumerate() {
+            self.mailboxes[worker].send(ToWorker::Adopt(Box::new(adoption)));
+        }
+    }
+
+    fn hear(&mut self) {
+        while let Some((_, message)) = self.outbox.next() {
+            match message {
+                FromWorker::Adopted(generation) => _ = self.publisher.adopted(generation),
+                FromWorker::Closed(socket) => self.sockets.closed(socket),
+                FromWorker::Report(_) => self.reports += 1,
+                FromWorker::Runs(_) | FromWorker::Failed(_) => {}
+            }
+        }
+        self.publisher.bury();
+    }
+
+    /// Drains to the end, which must come by the last deadline.
+    pub async fn drain(mut self) {
+        note!("drain");
+        self.oracle.borrow_mut().draining = true;
+        let server = &self.publisher.present().expect("started on one").server;
+        let mut drain = Drain::begin(now(), server);
+        while self.reports < self.mailboxes.len() {
+            while let Some(step) = drain.due(now()) {
+                note!("drain: {step:?}");
+                let message = || match step {
+                    Step::Close => ToWorker::Drain,
+                    Step::CutExchanges => ToWorker::CutExchanges,
+                    Step::CutTunnels => ToWorker::CutTunnels,
+                    Step::CutAll | Step::GiveUp => ToWorker::CutAll,
+                };
+                self.mailboxes.iter().for_each(|mailbox| _ = mailbox.send(message()));
+                self.oracle.borrow_mut().cutting |= step != Step::Close;
+                if step == Step::GiveUp {
+                    let mut oracle = self.oracle.borrow_mut();
+                    return oracle.violated("a drain does not end by its deadline".to_owned());
+                }
+            }
+            let next = drain.next_at().expect("the last step ends the loop");
+            let soon = now().after(Duration::from_millis(100));
+            sleep_until(next.min(soon)).await;
+            self.hear();
+        }
+        // Nobody serves any more: only the present snapshot may be left, and only we hold it.
+        self.hear();
+        let alive = self.publisher.alive();
+        if alive != 1 {
+            self.oracle.borrow_mut().violated(format!("{alive} snapshots are alive at rest"));
+        }
+    }
+
+    /// What an operator does to it: reloads, then a drain.
+    pub async fn operate(mut self, reloads: Vec<(Mono, String)>, drain: Mono) {
+        for (at, text) in reloads {
+            sleep_until(at).await;
+            self.reload(&text);
+        }
+        sleep_until(drain).await;
+        self.hear();
+        self.drain().await;
+    }
+}
