@@ -24,4 +24,8 @@ ids! {
     EndpointId,
     /// A listener of the snapshot.
     ListenerId,
+    /// What a name is known by over generations: ids count within one snapshot.
+    Key,
+    /// A listening address that is held over generations, whatever listener it serves.
+    SocketId,
 }

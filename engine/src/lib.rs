@@ -4,7 +4,7 @@
 //!  L5  main → cli
 //!  L4  control ───────▶ worker            shells: the only async code
 //!        │               │
-//!  L3  config        ┌───┴── rt ── monoio
+//!  L3  admin config  ┌───┴── rt ── monoio
 //!        │           │
 //!  L2  snapshot ◀────┘
 //!  L1  router action upstream http h1 metrics limit      cores
@@ -15,6 +15,7 @@
 //! tokio; nothing on the request path locks, allocates after warm-up, or writes memory that
 //! another worker writes.
 
+pub mod admin;
 pub mod cli;
 pub mod config;
 pub mod control;

@@ -12,7 +12,7 @@ use parser::Limits;
 use crate::action::Action;
 use crate::http::edit::HeaderEdits;
 use crate::http::forwarded::Prefix;
-use crate::ids::{ListenerId, RouteId, UpstreamId};
+use crate::ids::{Key, ListenerId, RouteId, UpstreamId};
 use crate::router::Router;
 
 #[derive(Debug)]
@@ -25,6 +25,20 @@ pub struct Snapshot {
     pub routes: Box<[Route]>,
     /// Listeners share a router unless routes name listeners; see `Listener::router`.
     pub routers: Box<[Router]>,
+    /// Given by control before a snapshot is published.
+    pub keys: Keys,
+}
+
+/// What names are known by over generations: everything that outlives a snapshot (pools, counts)
+/// hangs on these.
+#[derive(Debug, Default)]
+pub struct Keys {
+    /// By `ListenerId`.
+    pub listeners: Box<[Key]>,
+    /// By `UpstreamId`.
+    pub upstreams: Box<[Key]>,
+    /// By `RouteId`.
+    pub routes: Box<[Key]>,
 }
 
 impl Snapshot {
@@ -85,6 +99,16 @@ pub enum ListenAddress {
     Unix(PathBuf),
 }
 
+impl ListenAddress {
+    /// Sockets that each worker has for it.
+    pub fn sockets(&self) -> u64 {
+        match self {
+            ListenAddress::Tcp(addresses) => addresses.len() as u64,
+            ListenAddress::Unix(_) => 1,
+        }
+    }
+}
+
 #[derive(Debug)]
 pub struct Listener {
     pub name: Box<str>,
@@ -133,7 +157,7 @@ pub struct Upstream {
     pub pool_idle_timeout: Duration,
     pub pool_lifetime: Duration,
     pub connect_timeout: Duration,
-    /// Connections over all workers to this upstream; `None`: off. Rounded up per worker.
+    /// Connections over all workers to this upstream, shared out to them; `None`: off.
     pub connections_max: Option<u32>,
     /// Bounds of response heads and of chunked answers.
     pub limits: Limits,
@@ -157,16 +181,6 @@ pub struct Endpoint {
     pub weight: u16,
     /// As written in the file: for `Host` under `HostMode::Endpoint`, and for messages.
     pub text: Box<str>,
-}
-
-impl Endpoint {
-    /// The value of `Host` under `HostMode::Endpoint`; a unix socket's is `localhost`.
-    pub fn host_text(&self) -> &[u8] {
-        match self.address {
-            EndpointAddress::Unix(_) => b"localhost",
-            _ => self.text.as_bytes(),
-        }
-    }
 }
 
 #[derive(Debug)]

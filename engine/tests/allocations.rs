@@ -11,11 +11,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use engine::config::{self, Input};
-use engine::ids::ListenerId;
+use engine::ids::{Key, ListenerId, SocketId};
 use engine::rt;
 use engine::snapshot::Driver;
-use engine::worker::mailbox::{ToWorker, mailbox};
-use engine::worker::{self, Seat, Shared, Socket};
+use engine::worker::mailbox::{Adoption, Outbox, ToWorker, mailbox};
+use engine::worker::{self, Bounds, Seat, Socket};
 
 struct Counting;
 
@@ -100,17 +100,26 @@ fn allocations_per_thousand(driver: Driver) -> u64 {
         sets: Vec::new(),
         env: &|_| None,
     });
-    let snapshot = Arc::new(loaded.snapshot.expect("valid"));
+    let mut snapshot = loaded.snapshot.expect("valid");
+    snapshot.keys.listeners = Box::new([Key(0)]);
+    snapshot.keys.upstreams = Box::new([Key(0)]);
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     listener.set_nonblocking(true).unwrap();
     let address = listener.local_addr().unwrap();
     let (mailbox, slot) = mailbox().unwrap();
+    let adoption = Adoption {
+        snapshot: Arc::new(snapshot),
+        bounds: Box::new([Bounds { counts: Arc::default(), open_max: 100, per_client_max: None }]),
+        clients: None,
+        opened: vec![Socket { id: SocketId(0), end: listener.into(), unix: false }],
+        sockets: Box::new([(SocketId(0), ListenerId(0))]),
+        resolved: Vec::new(),
+    };
     let seat = Seat {
         id: 0,
         workers: 1,
-        snapshot,
-        sockets: vec![Socket { listener: ListenerId(0), fd: listener.into(), unix: false }],
-        shared: Shared::new(&[(100, None)], 1),
+        adoption,
+        outbox: Outbox::new(|| {}),
         buf_bytes_max: 1 << 24,
         seed: [7; 16],
     };

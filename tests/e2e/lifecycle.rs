@@ -69,7 +69,9 @@ on_both_drivers! {
         gateway.signal(libc::SIGTERM);
         gateway.wait_for("draining");
         gateway.signal(libc::SIGTERM);
-        assert_eq!(gateway.wait().0, Some(5));
+        let (code, log) = gateway.wait();
+        assert_eq!(code, Some(4), "{log}");
+        assert!(log.contains("1 connections cut"), "{log}");
     }
 
     fn an_idle_worker_sleeps(driver: &str) {

@@ -76,6 +76,7 @@ impl Gateway {
     pub fn spawn(mut command: Command, port: u16, dir: tempfile::TempDir) -> Gateway {
         let mut child = command
             .env_remove("BUSBAR_CONFIG")
+            .env("RUNTIME_DIRECTORY", dir.path())
             .current_dir(dir.path())
             .stdin(Stdio::null())
             .stdout(Stdio::null())

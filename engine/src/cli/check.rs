@@ -2,7 +2,7 @@
 
 use clap::{Args, ValueEnum};
 
-use super::{Source, exit, is_terminal};
+use super::{Source, exit, is_coloured};
 use crate::control::say;
 
 #[derive(Debug, Args)]
@@ -25,20 +25,20 @@ enum Format {
 
 impl Check {
     pub(super) fn run(self) -> u8 {
-        let text = match self.source.read() {
-            Ok(text) => text,
+        let text = self.source.find();
+        let name = text.name();
+        let loaded = match text.load(&self.source.set) {
+            Ok(loaded) => loaded,
             Err(e) => {
                 say(&e);
                 return exit::FAILED;
             }
         };
-        let name = text.name.clone();
-        let loaded = self.source.load(text);
         let found = loaded.diagnostics;
         match self.format {
             Format::Json => println!("{}", found.render_json()),
             Format::Text if found.errors() + found.warnings() > 0 => {
-                eprint!("{}", found.render(is_terminal()));
+                eprint!("{}", found.render(is_coloured()));
             }
             Format::Text => {}
         }

@@ -1,6 +1,7 @@
 //! The command line: the list of commands, what they share, exit codes.
 
 mod check;
+mod reload;
 mod run;
 
 use std::path::PathBuf;
@@ -16,10 +17,10 @@ pub mod exit {
     pub const FAILED: u8 = 1;
     /// The arguments can't be read (clap's own).
     pub const USAGE: u8 = 2;
-    /// A deadline of the drain cut something.
+    /// No gateway was reached.
+    pub const NOT_REACHED: u8 = 3;
+    /// A deadline of the drain, or a second signal, cut something.
     pub const CUT: u8 = 4;
-    /// A second signal ended the drain.
-    pub const AT_ONCE: u8 = 5;
 }
 
 /// Busbar, an API gateway: one call in, the right service answers.
@@ -36,6 +37,8 @@ enum Command {
     Run(run::Run),
     /// Check a configuration and change nothing
     Check(check::Check),
+    /// Make the running gateway read its configuration again
+    Reload(reload::Reload),
 }
 
 /// Where the configuration comes from.
@@ -48,50 +51,62 @@ struct Source {
     set: Vec<String>,
 }
 
-/// A configuration and what to call it in the first line.
-struct Text {
-    text: String,
-    name: String,
-    base_dir: Option<PathBuf>,
+/// A configuration before it is read.
+#[derive(Debug, Clone)]
+enum Text {
+    File(PathBuf),
+    /// As it is, and what to call it.
+    Given(String, &'static str),
+}
+
+impl Text {
+    /// As messages and the first line name it.
+    fn name(&self) -> String {
+        match self {
+            Text::File(path) => path.display().to_string(),
+            Text::Given(_, name) => (*name).to_owned(),
+        }
+    }
+
+    /// Reads and checks it.
+    fn load(&self, sets: &[String]) -> Result<Loaded, String> {
+        #[allow(clippy::disallowed_methods)] // the command line is a shell
+        let env = |name: &str| std::env::var(name).ok();
+        let (text, base_dir, files) = match self {
+            Text::Given(text, _) => (text.clone(), None, Vec::new()),
+            Text::File(path) => {
+                let text = std::fs::read_to_string(path)
+                    .map_err(|e| format!("busbar: can't read {}: {e}", path.display()))?;
+                (text, path.parent().map(PathBuf::from), vec![path.clone()])
+            }
+        };
+        let (name, sets) = (self.name(), sets.to_vec());
+        let mut loaded = config::load(Input { text, name, base_dir, sets, env: &env });
+        loaded.files.extend(files);
+        Ok(loaded)
+    }
 }
 
 impl Source {
     /// The file that was named, or the first that is found.
-    fn read(&self) -> Result<Text, String> {
+    fn find(&self) -> Text {
         #[allow(clippy::disallowed_methods)] // the command line is a shell
         let from_environment = std::env::var_os("BUSBAR_CONFIG").map(PathBuf::from);
         let default = PathBuf::from("busbar.toml");
         let path =
             self.file.clone().or(from_environment).or_else(|| default.is_file().then_some(default));
-        let Some(path) = path else {
-            let (text, name) = (config::default_text().to_owned(), "the built-in welcome".into());
-            return Ok(Text { text, name, base_dir: None });
-        };
-        let text = std::fs::read_to_string(&path)
-            .map_err(|e| format!("busbar: can't read {}: {e}", path.display()))?;
-        let base_dir = path.parent().map(PathBuf::from);
-        Ok(Text { text, name: path.display().to_string(), base_dir })
-    }
-
-    fn load(&self, text: Text) -> Loaded {
-        load(text, &self.set)
+        match path {
+            Some(path) => Text::File(path),
+            None => Text::Given(config::default_text().to_owned(), "the built-in welcome"),
+        }
     }
 }
 
-fn load(text: Text, sets: &[String]) -> Loaded {
+/// Whether messages are coloured: on a terminal, unless NO_COLOR says no (no-color.org).
+fn is_coloured() -> bool {
     #[allow(clippy::disallowed_methods)] // the command line is a shell
-    let env = |name: &str| std::env::var(name).ok();
-    config::load(Input {
-        text: text.text,
-        name: text.name,
-        base_dir: text.base_dir,
-        sets: sets.to_vec(),
-        env: &env,
-    })
-}
-
-fn is_terminal() -> bool {
-    std::io::IsTerminal::is_terminal(&std::io::stderr())
+    let refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    !refused && std::io::IsTerminal::is_terminal(&std::io::stderr())
 }
 
 /// Runs the command the arguments name.
@@ -106,6 +121,7 @@ pub fn main() -> ExitCode {
     let code = match cli.command {
         Command::Run(run) => run.run(),
         Command::Check(check) => check.run(),
+        Command::Reload(reload) => reload.run(),
     };
     ExitCode::from(code)
 }

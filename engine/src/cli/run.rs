@@ -2,9 +2,9 @@
 
 use clap::Args;
 
-use super::{Source, Text, exit, is_terminal, load};
+use super::{Source, Text, exit, is_coloured};
 use crate::config::{self, OneLiner};
-use crate::control::{self, Ended, Failed, say};
+use crate::control::{self, Ended, Failed, Loader, Options, say, speak_json};
 
 #[derive(Debug, Args)]
 pub(super) struct Run {
@@ -25,10 +25,17 @@ pub(super) struct Run {
     /// Print the file that --to, --route, --host and --listen mean, and end
     #[arg(long)]
     print_config: bool,
+    /// Reload when a file of the configuration changes
+    #[arg(long)]
+    watch: bool,
+    /// Say what happens in lines of JSON
+    #[arg(long)]
+    json: bool,
 }
 
 impl Run {
     pub(super) fn run(self) -> u8 {
+        speak_json(self.json);
         let text = match self.text() {
             Ok(text) => text,
             Err(e) => {
@@ -37,20 +44,30 @@ impl Run {
             }
         };
         if self.print_config {
-            print!("{}", text.text);
-            return 0;
+            return print_config(&text);
         }
-        let name = text.name.clone();
-        let loaded = load(text, &self.source.set);
-        if loaded.diagnostics.errors() + loaded.diagnostics.warnings() > 0 {
-            eprint!("{}", loaded.diagnostics.render(is_terminal()));
+        let first = match text.load(&self.source.set) {
+            Ok(first) => first,
+            Err(e) => {
+                say(&e);
+                return exit::FAILED;
+            }
+        };
+        if first.diagnostics.errors() + first.diagnostics.warnings() > 0 {
+            match self.json {
+                true => eprint!("{}", first.diagnostics.render_json()),
+                false => eprint!("{}", first.diagnostics.render(is_coloured())),
+            }
         }
-        let Some(snapshot) = loaded.snapshot else { return exit::FAILED };
-        say(&format!("busbar {} runs {name}", env!("CARGO_PKG_VERSION")));
-        match control::run(snapshot) {
+        if first.snapshot.is_none() {
+            return exit::FAILED;
+        }
+        let (name, sets) = (text.name(), self.source.set);
+        let load = Box::new(move || text.load(&sets));
+        let options = Options { loader: Loader { name, load }, first, watch: self.watch };
+        match control::run(options) {
             Ok(Ended::Drained) => 0,
-            Ok(Ended::Cut) => exit::CUT,
-            Ok(Ended::AtOnce) => exit::AT_ONCE,
+            Ok(Ended::Cut | Ended::AtOnce) => exit::CUT,
             Err(Failed::Start(e)) => {
                 say(&format!("busbar: {e}"));
                 exit::FAILED
@@ -65,7 +82,7 @@ impl Run {
                             --set listener.NAME.address=\":9090\""
                     .to_owned());
             }
-            return self.source.read();
+            return Ok(self.source.find());
         }
         if let Some(route) = self.route.iter().find(|r| !r.contains('=')) {
             return Err(format!("busbar: --route {route}: write PATTERN=URL"));
@@ -76,7 +93,20 @@ impl Run {
             host: self.host.clone(),
             listen: self.listen.clone(),
         };
-        let text = config::one_liner(&flags);
-        Ok(Text { text, name: "its command line".to_owned(), base_dir: None })
+        Ok(Text::Given(config::one_liner(&flags), "its command line"))
     }
+}
+
+fn print_config(text: &Text) -> u8 {
+    match text {
+        Text::Given(text, _) => print!("{text}"),
+        Text::File(path) => match std::fs::read_to_string(path) {
+            Ok(text) => print!("{text}"),
+            Err(e) => {
+                say(&format!("busbar: can't read {}: {e}", path.display()));
+                return exit::FAILED;
+            }
+        },
+    }
+    0
 }

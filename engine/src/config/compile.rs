@@ -59,6 +59,7 @@ pub(super) fn compile(checked: Checked, sources: &Diagnostics) -> Snapshot {
         upstreams: model.upstreams.into_iter().map(upstream).collect(),
         routes: model.routes.into_iter().map(route).collect(),
         routers: routers.into(),
+        keys: Default::default(),
     }
 }
 

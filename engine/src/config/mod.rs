@@ -19,6 +19,7 @@ pub mod codes;
 mod compile;
 pub mod defaults;
 pub mod diagnostic;
+mod digest;
 #[doc(hidden)]
 pub mod fuzz;
 pub mod keys;
@@ -34,6 +35,7 @@ mod tests;
 pub mod units;
 
 pub use diagnostic::Diagnostics;
+pub use digest::Digests;
 pub use one_liner::{OneLiner, one_liner};
 pub use source::{Env, TEXT_BYTES_MAX};
 
@@ -55,6 +57,9 @@ pub struct Loaded {
     /// `None` when there was any error. Its generation is 1 until it is published.
     pub snapshot: Option<Snapshot>,
     pub diagnostics: Diagnostics,
+    pub digests: Digests,
+    /// Every file that was read, to be watched.
+    pub files: Vec<PathBuf>,
 }
 
 /// Where files may be read from.
@@ -69,12 +74,13 @@ pub fn load(input: Input<'_>) -> Loaded {
     let files = Files { base_dir: input.base_dir.as_deref() };
     let table = source::read(input.name, input.text, input.sets, input.env, out);
     out.seal_broken();
+    let digests = Digests::of(&table);
     let model = read::read(&table, &files, out);
     let checked = check::check(model, out);
     diagnostics.sort();
     let snapshot = checked.map(|checked| compile::compile(checked, &diagnostics));
     debug_assert_eq!(snapshot.is_some(), diagnostics.errors() == 0);
-    Loaded { snapshot, diagnostics }
+    Loaded { snapshot, diagnostics, digests, files: Vec::new() }
 }
 
 /// The configuration of a gateway without one: a page at `/` and an echo service.

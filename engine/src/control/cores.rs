@@ -31,17 +31,19 @@ impl Cores {
     }
 }
 
-fn own_cgroup_file(name: &str) -> Option<String> {
-    let own = fs::read_to_string("/proc/self/cgroup").ok()?;
-    let path = own.lines().find_map(|l| l.strip_prefix("0::"))?;
-    // A container sees its own cgroup as the root.
-    let own = fs::read_to_string(format!("/sys/fs/cgroup{path}/{name}"));
-    own.or_else(|_| fs::read_to_string(format!("/sys/fs/cgroup/{name}"))).ok()
+/// A file of this process's cgroup and of each one above it. (cgroup v2; a container sees its own
+/// as the root.)
+fn cgroup_files(name: &str) -> Vec<String> {
+    let own = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+    let path = own.lines().find_map(|l| l.strip_prefix("0::")).unwrap_or("/");
+    let above = std::path::Path::new(path).ancestors();
+    let files = above.map(|p| format!("/sys/fs/cgroup{}/{name}", p.display()));
+    files.filter_map(|file| fs::read_to_string(file).ok()).collect()
 }
 
-/// Cores' worth of time that cgroup v2 grants, when it bounds it.
+/// Cores' worth of time that cgroups grant, when they bound it.
 fn cgroup_quota() -> Option<f64> {
-    read_quota(&own_cgroup_file("cpu.max")?)
+    cgroup_files("cpu.max").iter().filter_map(|text| read_quota(text)).reduce(f64::min)
 }
 
 /// `"150000 100000"` is one and a half cores, `"max 100000"` no bound.
@@ -53,8 +55,9 @@ fn read_quota(text: &str) -> Option<f64> {
 
 /// Bytes this process may use: the cgroup's bound or the machine's memory.
 pub fn memory_allowed() -> u64 {
-    let bound = own_cgroup_file("memory.max").and_then(|t| t.trim().parse().ok());
-    bound.unwrap_or(u64::MAX).min(machine_memory())
+    let files = cgroup_files("memory.max");
+    let bounds = files.iter().filter_map(|text| text.trim().parse::<u64>().ok());
+    bounds.min().unwrap_or(u64::MAX).min(machine_memory())
 }
 
 fn machine_memory() -> u64 {

@@ -1,38 +1,158 @@
-//! Names of endpoints to addresses: at load, and again every while.
+//! Names of endpoints to addresses: before a snapshot is published, and again every while.
 
-use std::net::SocketAddr;
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use hickory_resolver::TokioResolver;
+use tokio::sync::mpsc::{self, Sender};
+use tokio::task::{JoinHandle, JoinSet};
 
-use crate::control::say;
-use crate::ids::{EndpointId, UpstreamId};
 use crate::snapshot::{EndpointAddress, Snapshot};
 use crate::upstream::Resolved;
 
+/// Addresses of names are looked up again this often.
+const RESOLVE_EVERY: Duration = Duration::from_secs(30);
+/// Names without an address are asked for this often.
+const RETRY_EVERY: Duration = Duration::from_secs(5);
+/// How long a start or a reload waits for names.
+const LEARN_MAX: Duration = Duration::from_secs(1);
 /// A lookup that takes longer counts as failed.
 const LOOKUP_MAX: Duration = Duration::from_secs(5);
 const LOOKUPS_AT_A_TIME: usize = 64;
 
-#[derive(Clone)]
-struct Name {
-    upstream: UpstreamId,
-    endpoint: EndpointId,
-    host: Box<str>,
-    port: u16,
+type Name = (Box<str>, u16);
+type Answer = Result<Box<[SocketAddr]>, String>;
+
+/// What is known of the names in force. The last good answer stays.
+#[derive(Debug, Default)]
+pub struct Names {
+    known: BTreeMap<Name, Option<Box<[SocketAddr]>>>,
+    refreshing: Option<Lookups>,
 }
 
-fn names(snapshot: &Snapshot) -> Vec<Name> {
-    let mut names = Vec::new();
-    for (u, upstream) in snapshot.upstreams.iter().enumerate() {
-        for (e, endpoint) in upstream.endpoints.iter().enumerate() {
+fn names(snapshot: &Snapshot) -> BTreeMap<Name, Box<str>> {
+    let mut names = BTreeMap::new();
+    for upstream in &snapshot.upstreams {
+        for endpoint in &upstream.endpoints {
             if let EndpointAddress::Name { host, port } = &endpoint.address {
-                let (upstream, endpoint) = (UpstreamId(u as u32), EndpointId(e as u32));
-                names.push(Name { upstream, endpoint, host: host.clone(), port: *port });
+                names.entry((host.clone(), *port)).or_insert_with(|| upstream.name.clone());
             }
         }
     }
     names
+}
+
+impl Names {
+    /// Looks up the names that are new, for a bounded while. A failure is a warning: its requests
+    /// get 503 until it resolves, and [`Names::keep`] goes on asking.
+    pub async fn learn(&mut self, snapshot: &Snapshot) -> Vec<String> {
+        let names = names(snapshot);
+        let is_new = |name: &&Name| !matches!(self.known.get(*name), Some(Some(_)));
+        let fresh: Vec<Name> = names.keys().filter(is_new).cloned().collect();
+        let mut unknown: BTreeMap<&Name, String> = fresh
+            .iter()
+            .map(|name| (name, format!("no answer within {} s", LEARN_MAX.as_secs())))
+            .collect();
+        let (tell, mut answers) = mpsc::channel(LOOKUPS_AT_A_TIME);
+        let lookups = Lookups(tokio::spawn(lookup_all(fresh.clone(), tell)));
+        let end = tokio::time::Instant::now() + LEARN_MAX;
+        while let Ok(Some((name, answer))) = tokio::time::timeout_at(end, answers.recv()).await {
+            match answer {
+                Ok(addresses) => {
+                    unknown.remove(&name);
+                    self.known.insert(name, Some(addresses));
+                }
+                Err(e) => _ = unknown.get_mut(&name).map(|why| *why = e),
+            }
+        }
+        drop(lookups);
+        for name in unknown.keys() {
+            self.known.entry((*name).clone()).or_default();
+        }
+        let warning = |(name, e): (&&Name, &String)| {
+            format!(
+                "warning: `{}` of upstream `{}` does not resolve ({e}); its requests get 503 \
+                 until it does",
+                name.0, names[*name]
+            )
+        };
+        unknown.iter().map(warning).collect()
+    }
+
+    /// Keeps the names of a snapshot that is in force now, and looks them up again and again;
+    /// answers go to `tell`.
+    pub fn keep(&mut self, snapshot: &Snapshot, tell: &Sender<Resolved>) {
+        let names = names(snapshot);
+        self.known.retain(|name, _| names.contains_key(name));
+        self.refreshing = None;
+        if !names.is_empty() {
+            let is_unknown = |name: &&Name| !matches!(self.known.get(*name), Some(Some(_)));
+            let unknown = names.keys().filter(is_unknown).cloned().collect();
+            let names: Vec<Name> = names.into_keys().collect();
+            let task = tokio::spawn(refresh(names, unknown, tell.clone()));
+            self.refreshing = Some(Lookups(task));
+        }
+    }
+
+    pub fn heard(&mut self, resolved: &Resolved) {
+        let name = (resolved.host.clone(), resolved.port);
+        if let Some(known) = self.known.get_mut(&name) {
+            *known = Some(resolved.addresses.clone());
+        }
+    }
+
+    /// All answers known, for workers.
+    pub fn resolved(&self) -> Vec<Resolved> {
+        let known = self.known.iter().filter_map(|(name, addresses)| {
+            addresses.as_ref().map(|addresses| resolved(name, addresses.clone()))
+        });
+        known.collect()
+    }
+}
+
+fn resolved((host, port): &Name, addresses: Box<[SocketAddr]>) -> Resolved {
+    Resolved { host: host.clone(), port: *port, addresses }
+}
+
+/// A task that ends with its owner.
+#[derive(Debug)]
+struct Lookups(JoinHandle<()>);
+
+impl Drop for Lookups {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// Unknown names are asked for every few seconds, the others seldom.
+async fn refresh(names: Vec<Name>, mut unknown: Vec<Name>, tell: Sender<Resolved>) {
+    let mut next_all = tokio::time::Instant::now() + RESOLVE_EVERY;
+    loop {
+        let soon = match unknown.is_empty() {
+            true => next_all,
+            false => next_all.min(tokio::time::Instant::now() + RETRY_EVERY),
+        };
+        tokio::time::sleep_until(soon).await;
+        let asked = match soon >= next_all {
+            true => {
+                next_all = soon + RESOLVE_EVERY;
+                names.clone()
+            }
+            false => unknown.clone(),
+        };
+        let (answered, mut answers) = mpsc::channel(LOOKUPS_AT_A_TIME);
+        let _lookups = Lookups(tokio::spawn(lookup_all(asked, answered)));
+        while let Some((name, answer)) = answers.recv().await {
+            if let Ok(addresses) = answer {
+                unknown.retain(|other| *other != name);
+                if tell.send(resolved(&name, addresses)).await.is_err() {
+                    return;
+                }
+            }
+        }
+    }
 }
 
 fn resolver() -> Result<TokioResolver, String> {
@@ -40,79 +160,39 @@ fn resolver() -> Result<TokioResolver, String> {
     builder.build().map_err(|e| e.to_string())
 }
 
-async fn lookup(resolver: &Result<TokioResolver, String>, name: &Name) -> Result<Resolved, String> {
-    let addresses = |ips: Vec<std::net::IpAddr>| Resolved {
-        upstream: name.upstream,
-        endpoint: name.endpoint,
-        addresses: ips.into_iter().map(|ip| SocketAddr::new(ip, name.port)).collect(),
+async fn lookup(resolver: &Result<TokioResolver, String>, (host, port): &Name) -> Answer {
+    let addresses = |mut ips: Vec<IpAddr>| -> Box<[SocketAddr]> {
+        ips.sort();
+        ips.dedup();
+        ips.into_iter().map(|ip| SocketAddr::new(ip, *port)).collect()
     };
-    if &*name.host == "localhost" {
+    if &**host == "localhost" {
         // Every machine has it, and resolvers are not to be asked for it (RFC 6761 §6.3).
-        let both = [std::net::Ipv4Addr::LOCALHOST.into(), std::net::Ipv6Addr::LOCALHOST.into()];
-        return Ok(addresses(both.to_vec()));
+        return Ok(addresses(vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()]));
     }
     let resolver = resolver.as_ref().map_err(Clone::clone)?;
-    let asked = tokio::time::timeout(LOOKUP_MAX, resolver.lookup_ip(&*name.host)).await;
+    let asked = tokio::time::timeout(LOOKUP_MAX, resolver.lookup_ip(&**host)).await;
     let answer = asked.map_err(|_| "no answer in 5s".to_owned())?.map_err(|e| e.to_string())?;
-    let mut ips: Vec<_> = answer.iter().collect();
-    ips.sort();
-    ips.dedup();
-    if ips.is_empty() { Err("no address".to_owned()) } else { Ok(addresses(ips)) }
+    let addresses = addresses(answer.iter().collect());
+    if addresses.is_empty() { Err("no address".to_owned()) } else { Ok(addresses) }
 }
 
-/// Looks names up, a bounded number at a time. Results come in the order of the names.
-async fn lookup_all(names: &[Name]) -> Vec<(Name, Result<Resolved, String>)> {
-    let resolver = std::sync::Arc::new(resolver());
-    let mut results = Vec::with_capacity(names.len());
-    for part in names.chunks(LOOKUPS_AT_A_TIME) {
-        let tasks: Vec<_> = part
-            .iter()
-            .map(|name| {
-                let (name, resolver) = (name.clone(), resolver.clone());
-                tokio::spawn(async move {
-                    let result = lookup(&resolver, &name).await;
-                    (name, result)
-                })
-            })
-            .collect();
-        for task in tasks {
-            if let Ok(result) = task.await {
-                results.push(result);
-            }
-        }
-    }
-    results
-}
-
-/// Looks every name up once. A failure is a warning; its requests get 503 until it resolves.
-pub async fn resolve_all(snapshot: &Snapshot) -> Vec<Resolved> {
-    let mut all = Vec::new();
-    for (name, result) in lookup_all(&names(snapshot)).await {
-        match result {
-            Ok(resolved) => all.push(resolved),
-            Err(e) => say(&format!(
-                "warning: `{}` of upstream `{}` does not resolve ({e}); its requests get 503 \
-                 until it does",
-                name.host,
-                snapshot.upstream(name.upstream).name
-            )),
-        }
-    }
-    all
-}
-
-/// Looks names up again and again; the last good answer stays in force.
-pub async fn keep_resolving(snapshot: &Snapshot, every: Duration, mut tell: impl FnMut(Resolved)) {
-    let names = names(snapshot);
+/// Looks names up, a bounded number at a time; each answer is told as it comes.
+async fn lookup_all(names: Vec<Name>, tell: Sender<(Name, Answer)>) {
     if names.is_empty() {
-        return std::future::pending().await;
+        return;
     }
-    loop {
-        tokio::time::sleep(every).await;
-        for (_, result) in lookup_all(&names).await {
-            if let Ok(resolved) = result {
-                tell(resolved);
-            }
+    let resolver = Arc::new(resolver());
+    let mut lookups = JoinSet::new();
+    for name in names {
+        if lookups.len() >= LOOKUPS_AT_A_TIME {
+            lookups.join_next().await;
         }
+        let (resolver, tell) = (resolver.clone(), tell.clone());
+        lookups.spawn(async move {
+            let answer = lookup(&resolver, &name).await;
+            let _ = tell.send((name, answer)).await;
+        });
     }
+    while lookups.join_next().await.is_some() {}
 }

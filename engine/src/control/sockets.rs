@@ -1,27 +1,190 @@
-//! Listening sockets, opened for all workers before any of them starts.
+//! Listening sockets over generations: opened for all workers, and probed, before anything is
+//! published; kept while any listener has their address.
 
 use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
-use crate::ids::ListenerId;
+use crate::ids::{ListenerId, SocketId};
 use crate::rt;
-use crate::snapshot::{ListenAddress, Listener, Snapshot};
+use crate::snapshot::{ListenAddress, Snapshot};
 use crate::worker::Socket;
 
-/// One list of sockets per worker. The message of a failure is one line for the operator.
-pub fn open_all(snapshot: &Snapshot, workers: u32) -> Result<Vec<Vec<Socket>>, String> {
-    let mut sockets: Vec<Vec<Socket>> = (0..workers).map(|_| Vec::new()).collect();
-    for (index, listener) in snapshot.listeners.iter().enumerate() {
-        let id = ListenerId(index as u32);
-        open(listener, id, &mut sockets).map_err(|(address, e)| {
-            format!("listener `{}` can't listen on {address}: {}", listener.name, reason(&e))
-        })?;
-    }
-    Ok(sockets)
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Bind {
+    Tcp(SocketAddr),
+    Unix(PathBuf),
 }
 
-fn reason(e: &io::Error) -> String {
+/// The addresses that are held.
+#[derive(Debug)]
+pub struct Sockets {
+    workers: u32,
+    held: Vec<(SocketId, Bind)>,
+    /// Given up, and the workers that have not closed it yet.
+    closing: Vec<(SocketId, Bind, u32)>,
+    next: u32,
+}
+
+/// What a snapshot asks for, with what it needed opened. Dropped, it changes nothing.
+#[derive(Debug)]
+pub struct Plan {
+    /// By worker.
+    opened: Vec<Vec<Socket>>,
+    pub serves: Box<[(SocketId, ListenerId)]>,
+    held: Vec<(SocketId, Bind)>,
+    next: u32,
+}
+
+type Failed = (String, io::Error);
+
+impl Sockets {
+    pub fn new(workers: u32) -> Sockets {
+        Sockets { workers, held: Vec::new(), closing: Vec::new(), next: 0 }
+    }
+
+    /// Opens what is not held yet. The message of a failure is one line for the operator.
+    pub fn plan(&self, snapshot: &Snapshot) -> Result<Plan, String> {
+        let mut plan = Plan {
+            opened: (0..self.workers).map(|_| Vec::new()).collect(),
+            serves: Box::default(),
+            held: Vec::new(),
+            next: self.next,
+        };
+        let mut serves = Vec::new();
+        for (index, listener) in snapshot.listeners.iter().enumerate() {
+            let id = ListenerId(index as u32);
+            match self.open(&listener.address, listener.backlog, &mut plan) {
+                Ok(sockets) => serves.extend(sockets.into_iter().map(|socket| (socket, id))),
+                Err((address, e)) => {
+                    self.abandon(plan);
+                    let reason = reason(&address, &e);
+                    let name = &listener.name;
+                    return Err(format!("listener `{name}` can't listen on {address}: {reason}"));
+                }
+            }
+        }
+        plan.serves = serves.into();
+        Ok(plan)
+    }
+
+    /// The plan is in force; what was opened for it, by worker. Files of unix sockets that it has
+    /// no more are removed, so that nobody connects to them any longer.
+    pub fn take(&mut self, plan: Plan) -> Vec<Vec<Socket>> {
+        for (id, bind) in self.held.extract_if(.., |held| !plan.held.contains(held)) {
+            remove(&bind);
+            self.closing.push((id, bind, self.workers));
+        }
+        (self.held, self.next) = (plan.held, plan.next);
+        plan.opened
+    }
+
+    /// The plan is not carried out.
+    pub fn abandon(&self, plan: Plan) {
+        let fresh = plan.held.iter().filter(|held| !self.held.contains(held));
+        fresh.for_each(|(_, bind)| remove(bind));
+    }
+
+    /// One more worker has closed a socket that was given up.
+    pub fn closed(&mut self, id: SocketId) {
+        for (_, _, left) in self.closing.iter_mut().filter(|(closing, ..)| *closing == id) {
+            *left -= 1;
+        }
+        self.closing.retain(|(.., left)| *left > 0);
+    }
+
+    /// At the end: removes the files of unix sockets.
+    pub fn remove_unix(&self) {
+        self.held.iter().for_each(|(_, bind)| remove(bind));
+    }
+
+    fn open(
+        &self,
+        address: &ListenAddress,
+        backlog: u32,
+        plan: &mut Plan,
+    ) -> Result<Vec<SocketId>, Failed> {
+        let mut sockets = Vec::new();
+        match address {
+            ListenAddress::Tcp(addresses) => {
+                for &address in addresses {
+                    match self.open_one(Bind::Tcp(address), backlog, plan) {
+                        Ok(id) => sockets.push(id),
+                        // `:8080` is both families; a machine without IPv6 has one.
+                        Err(e) if address.is_ipv6() && addresses.len() > 1 && no_ipv6(&e) => {}
+                        Err(e) => return Err((address.to_string(), e)),
+                    }
+                }
+                if sockets.is_empty() {
+                    let e = io::Error::from(io::ErrorKind::AddrNotAvailable);
+                    return Err((address_text(address), e));
+                }
+            }
+            ListenAddress::Unix(path) => {
+                let failed = |e| (path.display().to_string(), e);
+                let bind = Bind::Unix(path.clone());
+                sockets.push(self.open_one(bind, backlog, plan).map_err(failed)?);
+            }
+        }
+        Ok(sockets)
+    }
+
+    fn open_one(&self, bind: Bind, backlog: u32, plan: &mut Plan) -> io::Result<SocketId> {
+        if let Some((id, _)) = self.held.iter().find(|(_, held)| *held == bind) {
+            plan.held.push((*id, bind));
+            return Ok(*id);
+        }
+        let id = SocketId(plan.next);
+        match &bind {
+            Bind::Tcp(address) => {
+                // With SO_REUSEPORT a port in use goes unnoticed: probe without it first. What we
+                // hold ourselves would refuse the probe.
+                let held = self.held.iter().chain(&plan.held).map(|(_, bind)| bind);
+                let mut ours = held.chain(self.closing.iter().map(|(_, bind, _)| bind));
+                if !ours.any(|bind| overlaps(bind, *address)) {
+                    drop(rt::listen_tcp(*address, 1, false)?);
+                }
+                for worker in &mut plan.opened {
+                    let end = rt::listen_tcp(*address, backlog, true)?;
+                    worker.push(Socket { id, end, unix: false });
+                }
+            }
+            Bind::Unix(path) => {
+                let end = rt::listen_unix(path, backlog)?;
+                for worker in &mut plan.opened {
+                    worker.push(Socket { id, end: rt::duplicate(&end)?, unix: true });
+                }
+            }
+        }
+        plan.next += 1;
+        plan.held.push((id, bind));
+        Ok(id)
+    }
+}
+
+/// Whether `ours` has the port on an address that the kernel takes for the same.
+fn overlaps(ours: &Bind, address: SocketAddr) -> bool {
+    let Bind::Tcp(ours) = ours else { return false };
+    ours.port() == address.port()
+        && ours.is_ipv4() == address.is_ipv4()
+        && (ours.ip() == address.ip()
+            || ours.ip().is_unspecified()
+            || address.ip().is_unspecified())
+}
+
+fn remove(bind: &Bind) {
+    if let Bind::Unix(path) = bind {
+        let _ = std::fs::remove_file(path);
+    }
+}
+
+fn reason(address: &str, e: &io::Error) -> String {
     match e.kind() {
+        io::ErrorKind::AddrInUse if address.starts_with('/') => {
+            "the path is in use by another process or is no socket; stop that one or choose \
+             another `address`"
+                .to_owned()
+        }
         io::ErrorKind::AddrInUse => {
             "the port is in use by another process; stop that one or choose another `address`"
                 .to_owned()
@@ -34,54 +197,8 @@ fn reason(e: &io::Error) -> String {
     }
 }
 
-type Failed = (String, io::Error);
-
-fn open(listener: &Listener, id: ListenerId, sockets: &mut [Vec<Socket>]) -> Result<(), Failed> {
-    match &listener.address {
-        ListenAddress::Tcp(addresses) => {
-            let mut opened = 0;
-            for &address in addresses {
-                match open_tcp(address, listener.backlog, id, sockets) {
-                    Ok(()) => opened += 1,
-                    // `:8080` is both families; a machine without IPv6 has one.
-                    Err(e) if address.is_ipv6() && addresses.len() > 1 && no_ipv6(&e) => {}
-                    Err(e) => return Err((address.to_string(), e)),
-                }
-            }
-            if opened == 0 {
-                let e = io::Error::from(io::ErrorKind::AddrNotAvailable);
-                return Err((address_text(&listener.address), e));
-            }
-        }
-        ListenAddress::Unix(path) => {
-            let failed = |e| (path.display().to_string(), e);
-            let fd = rt::listen_unix(path, listener.backlog).map_err(failed)?;
-            for worker in sockets {
-                let fd = rt::duplicate(&fd).map_err(failed)?;
-                worker.push(Socket { listener: id, fd, unix: true });
-            }
-        }
-    }
-    Ok(())
-}
-
 fn no_ipv6(e: &io::Error) -> bool {
     matches!(e.raw_os_error(), Some(libc::EAFNOSUPPORT | libc::EADDRNOTAVAIL))
-}
-
-fn open_tcp(
-    address: SocketAddr,
-    backlog: u32,
-    id: ListenerId,
-    sockets: &mut [Vec<Socket>],
-) -> io::Result<()> {
-    // With SO_REUSEPORT a port in use goes unnoticed: probe without it first.
-    drop(rt::listen_tcp(address, 1, false)?);
-    for worker in sockets {
-        let fd = rt::listen_tcp(address, backlog, true)?;
-        worker.push(Socket { listener: id, fd, unix: false });
-    }
-    Ok(())
 }
 
 pub fn address_text(address: &ListenAddress) -> String {
@@ -91,14 +208,5 @@ pub fn address_text(address: &ListenAddress) -> String {
             texts.join(" and ")
         }
         ListenAddress::Unix(path) => format!("unix:{}", path.display()),
-    }
-}
-
-/// Removes the files of our unix listeners.
-pub fn remove_unix(snapshot: &Snapshot) {
-    for listener in &snapshot.listeners {
-        if let ListenAddress::Unix(path) = &listener.address {
-            let _ = std::fs::remove_file(path);
-        }
     }
 }

@@ -251,10 +251,39 @@ pub struct Listener {
     unix: bool,
 }
 
+/// A listening socket on its way to a worker.
+pub type ListenerEnd = OwnedFd;
+
 impl Listener {
     /// Takes over a socket that control bound and that listens.
-    pub fn adopt(fd: OwnedFd, unix: bool) -> io::Result<Listener> {
-        Ok(Listener { source: Source::new(fd)?, unix })
+    pub fn adopt(end: ListenerEnd, unix: bool) -> io::Result<Listener> {
+        Ok(Listener { source: Source::new(end)?, unix })
+    }
+
+    /// From now on the kernel queues no new connection here; those which it has queued can still
+    /// be accepted. A close alone would reset what came after the last accept. (A filter that
+    /// drops every packet to the listening socket; unix sockets are unlinked first.)
+    pub fn refuse_new(&self) {
+        // `ret 0`: keep no byte of any packet.
+        let mut nothing = [libc::sock_filter { code: 0x06, jt: 0, jf: 0, k: 0 }];
+        let program = libc::sock_fprog { len: 1, filter: nothing.as_mut_ptr() };
+        // SAFETY: the kernel copies the program, which lives until after the call. An error
+        // leaves the socket as it was.
+        unsafe {
+            libc::setsockopt(
+                self.source.fd(),
+                libc::SOL_SOCKET,
+                libc::SO_ATTACH_FILTER,
+                (&raw const program).cast(),
+                size_of::<libc::sock_fprog>() as libc::socklen_t,
+            )
+        };
+    }
+
+    /// Another bound of the kernel's queue (listen(2) on a listening socket).
+    pub fn set_backlog(&self, backlog: u32) {
+        // SAFETY: our own listening socket; an error leaves it as it was.
+        unsafe { libc::listen(self.source.fd(), backlog as libc::c_int) };
     }
 
     pub async fn wait(&self) -> io::Result<()> {
@@ -340,9 +369,15 @@ pub fn listen_unix(path: &Path, backlog: u32) -> io::Result<OwnedFd> {
     };
     let listener = socket()?;
     if let Err(e) = listener.bind(&address) {
-        let dead = socket()?
-            .connect(&address)
-            .is_err_and(|e| e.kind() == io::ErrorKind::ConnectionRefused);
+        // A plain file refuses connections, too: it is somebody's and stays.
+        let is_socket = || {
+            use std::os::unix::fs::FileTypeExt;
+            std::fs::symlink_metadata(path).is_ok_and(|found| found.file_type().is_socket())
+        };
+        let dead = is_socket()
+            && socket()?
+                .connect(&address)
+                .is_err_and(|e| e.kind() == io::ErrorKind::ConnectionRefused);
         if e.kind() != io::ErrorKind::AddrInUse || !dead {
             return Err(e);
         }

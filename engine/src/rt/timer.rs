@@ -30,6 +30,16 @@ const L1: u64 = 64;
 const L2: u64 = 64;
 const SLOTS: usize = (L0 + L1 + L2) as usize;
 const NONE: u32 = u32::MAX;
+/// What a drain's deadline ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cut {
+    Exchanges,
+    Tunnels,
+    All,
+}
+
+/// The group of watches that are never drained by group.
+pub const NO_GROUP: u32 = u32::MAX;
 
 /// A peer whose connection waits for an answer is looked at this often, see [`Watch::busy`].
 pub const HANGUP_EVERY: Duration = Duration::from_millis(50);
@@ -54,6 +64,8 @@ struct Entry {
     prev: u32,
     next: u32,
     flags: u8,
+    /// Connections that may be drained together.
+    group: u32,
     /// Socket to look at for a hang-up, -1 for none.
     handle: i32,
     /// The round of looks in which it became busy: only entries of earlier rounds are looked at.
@@ -125,7 +137,8 @@ impl Timers {
         self.live.get()
     }
 
-    pub fn watch(self: &Rc<Timers>) -> Watch {
+    /// A watch of a group that [`Timers::drain_group`] may drain.
+    pub fn watch(self: &Rc<Timers>, group: u32) -> Watch {
         let entry = Entry {
             deadline: Mono::NEVER,
             looked_at: 0,
@@ -133,6 +146,7 @@ impl Timers {
             prev: NONE,
             next: NONE,
             flags: if self.draining.get() { LIVE | DRAIN } else { LIVE },
+            group,
             handle: -1,
             busy_round: 0,
             waker: None,
@@ -216,12 +230,29 @@ impl Timers {
         }
     }
 
+    /// As `drain_idle`, for the watches of one group that there are now.
+    pub fn drain_group(&self, group: u32) {
+        let mut inner = self.inner.borrow_mut();
+        let is_of = |e: &&mut Entry| e.flags & LIVE != 0 && e.group == group;
+        for entry in inner.entries.iter_mut().filter(is_of) {
+            entry.flags |= DRAIN;
+            entry.waker.iter().for_each(Waker::wake_by_ref);
+        }
+    }
+
     /// Ends every wait with [`Stop::Gone`]: a deadline of the drain has passed. Tunnels have one
     /// of their own. Returns how many connections were cut.
-    pub fn cut(&self, tunnels: bool) -> u32 {
+    pub fn cut(&self, what: Cut) -> u32 {
         let mut inner = self.inner.borrow_mut();
         let mut cut = 0;
-        let cuts = |e: &&mut Entry| e.flags & LIVE != 0 && (tunnels || e.handle != TUNNEL);
+        let cuts = |e: &&mut Entry| {
+            e.flags & LIVE != 0
+                && match what {
+                    Cut::Exchanges => e.handle != TUNNEL,
+                    Cut::Tunnels => e.handle == TUNNEL,
+                    Cut::All => true,
+                }
+        };
         for entry in inner.entries.iter_mut().filter(cuts) {
             let counts = entry.flags & (GONE | SECOND) == 0 && entry.handle != IDLE;
             cut += u32::from(counts);
@@ -410,6 +441,11 @@ impl Watch {
         self.arm(Mono::NEVER);
     }
 
+    /// From now on a wait between exchanges ends at once.
+    pub fn drain(&self) {
+        self.timers.inner.borrow_mut().entries[self.index as usize].flags |= DRAIN;
+    }
+
     /// Whether and why waits on this watch end now. Waits that must survive a drain use a watch
     /// that is busy.
     pub fn fired(&self) -> Option<Stop> {
@@ -510,7 +546,7 @@ mod tests {
             let mut rng = Rng::from_u64(seed);
             let mut now = Mono(1_000_000_000);
             let timers = Timers::new(now);
-            let watches: Vec<Watch> = (0..50).map(|_| timers.watch()).collect();
+            let watches: Vec<Watch> = (0..50).map(|_| timers.watch(NO_GROUP)).collect();
             let mut armed = vec![Mono::NEVER; watches.len()];
             for _ in 0..5_000 {
                 let n = rng.below(50) as usize;
@@ -547,7 +583,7 @@ mod tests {
     fn the_wheel_wakes_seldom_for_far_deadlines_and_not_at_all_for_none() {
         let timers = Timers::new(Mono(0));
         assert_eq!(timers.inner.borrow().next_wake(), u64::MAX);
-        let watches: Vec<Watch> = (0..1000).map(|_| timers.watch()).collect();
+        let watches: Vec<Watch> = (0..1000).map(|_| timers.watch(NO_GROUP)).collect();
         for (n, watch) in watches.iter().enumerate() {
             watch.arm(Mono(75_000_000_000 + n as u64 * 20_000_000));
         }
@@ -568,7 +604,8 @@ mod tests {
     #[test]
     fn a_drain_ends_only_waits_that_may_be_given_up() {
         let timers = Timers::new(Mono(0));
-        let (idle, busy, tunnel) = (timers.watch(), timers.watch(), timers.watch());
+        let (idle, busy, tunnel) =
+            (timers.watch(NO_GROUP), timers.watch(NO_GROUP), timers.watch(NO_GROUP));
         idle.idle();
         busy.busy(5, false);
         tunnel.tunnel();
@@ -578,9 +615,9 @@ mod tests {
         busy.idle();
         assert_eq!(busy.fired(), Some(Stop::Drain), "from now on it may");
         busy.busy(5, false);
-        assert_eq!(timers.cut(false), 1, "an idle one loses nothing");
+        assert_eq!(timers.cut(Cut::Exchanges), 1, "an idle one loses nothing");
         assert_eq!((busy.fired(), tunnel.fired()), (Some(Stop::Gone), None));
-        assert_eq!(timers.cut(true), 1);
+        assert_eq!(timers.cut(Cut::All), 1);
         assert_eq!(tunnel.fired(), Some(Stop::Gone));
     }
 }

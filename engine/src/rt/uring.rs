@@ -177,7 +177,8 @@ pub fn run<F: Future<Output = ()>>(driver: Driver, make: impl FnOnce(Ran) -> F) 
             }
         }
         if driver == Driver::Uring {
-            return Err(refused);
+            let text = format!("io_uring is refused here ({refused}); say driver = \"auto\"");
+            return Err(io::Error::new(refused.kind(), text));
         }
     }
     let mut runtime =

@@ -28,9 +28,9 @@ fn round_robin<C>(
 ) -> Option<&Rc<Target<C>>> {
     let (mut best, mut sum): (Option<&Rc<Target<C>>>, i64) = (None, 0);
     for target in targets.iter().filter(|t| usable(t)) {
-        let credit = target.credit.get() + i64::from(target.weight);
+        let credit = target.credit.get() + i64::from(target.weight.get());
         target.credit.set(credit);
-        sum += i64::from(target.weight);
+        sum += i64::from(target.weight.get());
         if best.is_none_or(|b| credit > b.credit.get()) {
             best = Some(target);
         }
@@ -50,7 +50,8 @@ fn least_request<'t, C>(
 ) -> Option<&'t Rc<Target<C>>> {
     let a = draw(targets, rng, &usable, None)?;
     let Some(b) = draw(targets, rng, &usable, Some(a.serial)) else { return Some(a) };
-    let load = |x: &Target<C>, y: &Target<C>| u64::from(x.inflight.get()) * u64::from(y.weight);
+    let load =
+        |x: &Target<C>, y: &Target<C>| u64::from(x.inflight.get()) * u64::from(y.weight.get());
     Some(if load(b, a) < load(a, b) { b } else { a })
 }
 
@@ -62,12 +63,12 @@ fn draw<'t, C>(
     except: Option<u32>,
 ) -> Option<&'t Rc<Target<C>>> {
     let candidates = || targets.iter().filter(|t| usable(t) && Some(t.serial) != except);
-    let sum: u32 = candidates().map(|t| u32::from(t.weight)).sum();
+    let sum: u32 = candidates().map(|t| u32::from(t.weight.get())).sum();
     if sum == 0 {
         return None;
     }
     let mut at = rng.below(sum);
-    candidates().find(|t| match at.checked_sub(u32::from(t.weight)) {
+    candidates().find(|t| match at.checked_sub(u32::from(t.weight.get())) {
         Some(left) => {
             at = left;
             false
@@ -104,9 +105,10 @@ mod tests {
         let target = |(index, &weight): (usize, &u16)| {
             Rc::new(Target {
                 serial: index as u32,
-                endpoint: EndpointId(index as u32),
+                endpoint: Cell::new(EndpointId(index as u32)),
+                text: "x".into(),
                 address: EndpointAddress::Unix("/x".into()),
-                weight,
+                weight: Cell::new(weight),
                 inflight: Cell::new(0),
                 refusals: Cell::new(0),
                 shunned_until: Cell::new(Mono(0)),

@@ -12,9 +12,9 @@ use std::rc::Rc;
 use std::task::Waker;
 use std::time::Duration;
 
-use crate::ids::{EndpointId, UpstreamId};
+use crate::ids::EndpointId;
 use crate::rng::Rng;
-use crate::snapshot::{Balance, EndpointAddress, Upstream};
+use crate::snapshot::{Balance, Endpoint, EndpointAddress, Upstream};
 use crate::time::Mono;
 use pool::Pool;
 
@@ -29,9 +29,12 @@ pub const TRIES_MAX: usize = 4;
 pub struct Target<C> {
     /// Told apart from every other target of this worker.
     pub serial: u32,
-    pub endpoint: EndpointId,
+    /// In the upstream as this worker last adopted it; exchanges may still run on an older one.
+    endpoint: Cell<EndpointId>,
+    /// The endpoint as written: what it is known by over generations.
+    pub text: Box<str>,
     pub address: EndpointAddress,
-    pub weight: u16,
+    pub weight: Cell<u16>,
     /// Exchanges under way on it.
     pub inflight: Cell<u32>,
     /// Refused connections in a row.
@@ -63,25 +66,45 @@ impl<C> Target<C> {
     }
 }
 
-/// Addresses of an endpoint as control resolved them.
+/// Addresses of a name as control resolved them, for every endpoint that has it.
 #[derive(Debug, Clone)]
 pub struct Resolved {
-    pub upstream: UpstreamId,
-    pub endpoint: EndpointId,
-    pub addresses: Vec<std::net::SocketAddr>,
+    pub host: Box<str>,
+    pub port: u16,
+    pub addresses: Box<[std::net::SocketAddr]>,
 }
+
+impl Resolved {
+    fn is_of(&self, endpoint: &Endpoint) -> bool {
+        matches!(&endpoint.address, EndpointAddress::Name { host, port }
+            if *host == self.host && *port == self.port)
+    }
+}
+
+impl<C> Target<C> {
+    /// The value of `Host` under `HostMode::Endpoint`; a unix socket's is `localhost`.
+    pub fn host_text(&self) -> &[u8] {
+        match self.address {
+            EndpointAddress::Unix(_) => b"localhost",
+            _ => self.text.as_bytes(),
+        }
+    }
+}
+
+/// Which of how many workers.
+pub type Seat = (u32, u32);
 
 /// An upstream as one worker uses it.
 #[derive(Debug)]
 pub struct Local<C> {
-    balance: Balance,
+    balance: Cell<Balance>,
     targets: RefCell<Vec<Rc<Target<C>>>>,
     next_serial: Cell<u32>,
-    pool_idle: usize,
+    pool_idle: Cell<usize>,
     /// Connections open, idle ones included.
     pub open: Cell<u32>,
     /// This worker's share of `connections_max`.
-    pub open_max: u32,
+    pub open_max: Cell<u32>,
     /// Exchanges that wait for a connection below `open_max`.
     waiters: RefCell<Vec<Waker>>,
 }
@@ -120,59 +143,97 @@ impl Tried {
 
 impl<C> Local<C> {
     /// Names have no target until [`Local::resolve`] tells their addresses.
-    pub fn new(upstream: &Upstream, workers: u32) -> Local<C> {
+    pub fn new(upstream: &Upstream, seat: Seat) -> Local<C> {
         let local = Local {
-            balance: upstream.balance,
+            balance: Cell::default(),
             targets: RefCell::default(),
             next_serial: Cell::new(0),
-            pool_idle: upstream.pool_idle as usize,
+            pool_idle: Cell::new(0),
             open: Cell::new(0),
-            open_max: upstream.connections_max.map_or(u32::MAX, |m| m.div_ceil(workers.max(1))),
+            open_max: Cell::new(0),
             waiters: RefCell::default(),
         };
-        for (index, endpoint) in upstream.endpoints.iter().enumerate() {
-            let id = EndpointId(index as u32);
-            if !matches!(endpoint.address, EndpointAddress::Name { .. }) {
-                let target = local.target(id, endpoint.address.clone(), endpoint.weight);
-                local.targets.borrow_mut().push(target);
-            }
-        }
+        local.adopt(upstream, seat);
         local
     }
 
-    fn target(&self, id: EndpointId, address: EndpointAddress, weight: u16) -> Rc<Target<C>> {
+    /// Takes over another generation's settings and endpoints. Targets of endpoints that stay
+    /// keep their pools, counts and pauses; what comes back to the others is dropped.
+    pub fn adopt(&self, upstream: &Upstream, seat: Seat) {
+        self.balance.set(upstream.balance);
+        self.pool_idle.set(upstream.pool_idle as usize);
+        let (id, workers) = (seat.0, seat.1.max(1));
+        let share = |max: u32| max / workers + u32::from(id < max % workers);
+        self.open_max.set(upstream.connections_max.map_or(u32::MAX, share));
+        let mut old = self.targets.take();
+        let mut targets = Vec::with_capacity(upstream.endpoints.len());
+        for (index, endpoint) in upstream.endpoints.iter().enumerate() {
+            let id = EndpointId(index as u32);
+            // An endpoint that is written twice is two endpoints.
+            let known = old.iter().find(|t| t.text == endpoint.text).map(|t| t.endpoint.get());
+            if let Some(known) = known {
+                let stays =
+                    |t: &mut Rc<Target<C>>| t.endpoint.get() == known && t.text == endpoint.text;
+                for target in old.extract_if(.., stays) {
+                    target.endpoint.set(id);
+                    target.weight.set(endpoint.weight);
+                    target.pool.borrow_mut().set_idle_max(upstream.pool_idle as usize);
+                    targets.push(target);
+                }
+            } else if !matches!(endpoint.address, EndpointAddress::Name { .. }) {
+                targets.push(self.target(id, endpoint, endpoint.address.clone()));
+            }
+        }
+        old.iter().for_each(|t| t.pool.borrow_mut().close());
+        self.targets.replace(targets);
+        self.wake_all();
+    }
+
+    /// No snapshot has this upstream any more: what comes back is dropped.
+    pub fn retire(&self) {
+        self.targets.borrow().iter().for_each(|t| t.pool.borrow_mut().close());
+    }
+
+    fn target(&self, id: EndpointId, of: &Endpoint, address: EndpointAddress) -> Rc<Target<C>> {
         let serial = self.next_serial.get();
         self.next_serial.set(serial.wrapping_add(1));
         Rc::new(Target {
             serial,
-            endpoint: id,
+            endpoint: Cell::new(id),
+            text: of.text.clone(),
             address,
-            weight,
+            weight: Cell::new(of.weight),
             inflight: Cell::new(0),
             refusals: Cell::new(0),
             shunned_until: Cell::new(Mono(0)),
             credit: Cell::new(0),
-            pool: RefCell::new(Pool::new(self.pool_idle)),
+            pool: RefCell::new(Pool::new(self.pool_idle.get())),
         })
     }
 
     /// Takes the addresses of a name. Those that stay keep their pools; an empty answer never
     /// reaches here (the last good one is kept).
     pub fn resolve(&self, upstream: &Upstream, resolved: &Resolved) {
-        let Some(endpoint) = upstream.endpoints.get(resolved.endpoint.index()) else { return };
+        for (index, endpoint) in upstream.endpoints.iter().enumerate() {
+            if resolved.is_of(endpoint) {
+                self.resolve_endpoint(EndpointId(index as u32), endpoint, resolved);
+            }
+        }
+    }
+
+    fn resolve_endpoint(&self, id: EndpointId, endpoint: &Endpoint, resolved: &Resolved) {
         let mut targets = self.targets.borrow_mut();
         let is_kept = |t: &Rc<Target<C>>| {
-            t.endpoint != resolved.endpoint
+            t.endpoint.get() != id
                 || matches!(&t.address, EndpointAddress::Ip(ip) if resolved.addresses.contains(ip))
         };
         targets.iter().filter(|t| !is_kept(t)).for_each(|t| t.pool.borrow_mut().close());
         targets.retain(is_kept);
         for &ip in &resolved.addresses {
             let address = EndpointAddress::Ip(ip);
-            let known = |t: &Rc<Target<C>>| t.endpoint == resolved.endpoint && t.address == address;
+            let known = |t: &Rc<Target<C>>| t.endpoint.get() == id && t.address == address;
             if !targets.iter().any(known) {
-                let target = self.target(resolved.endpoint, address.clone(), endpoint.weight);
-                targets.push(target);
+                targets.push(self.target(id, endpoint, address));
             }
         }
     }
@@ -182,12 +243,12 @@ impl<C> Local<C> {
     pub fn pick(&self, now: Mono, rng: &mut Rng, tried: &Tried) -> Option<Rc<Target<C>>> {
         let targets = self.targets.borrow();
         if let [only] = targets.as_slice() {
-            let usable = only.weight > 0 && tried.is_empty();
+            let usable = only.weight.get() > 0 && tried.is_empty();
             return usable.then(|| only.clone()); // Fast path.
         }
-        let fresh = |t: &Target<C>| !tried.has(t.serial) && t.weight > 0;
-        balance::pick(self.balance, &targets, rng, |t| fresh(t) && !t.is_shunned(now))
-            .or_else(|| balance::pick(self.balance, &targets, rng, fresh))
+        let fresh = |t: &Target<C>| !tried.has(t.serial) && t.weight.get() > 0;
+        balance::pick(self.balance.get(), &targets, rng, |t| fresh(t) && !t.is_shunned(now))
+            .or_else(|| balance::pick(self.balance.get(), &targets, rng, fresh))
             .cloned()
     }
 
@@ -220,7 +281,7 @@ impl<C> Local<C> {
     }
 
     pub fn may_open(&self) -> bool {
-        self.open.get() < self.open_max
+        self.open.get() < self.open_max.get()
     }
 
     pub fn wait_in_line(&self, waker: &Waker) {
@@ -232,9 +293,13 @@ impl<C> Local<C> {
 
     /// A connection became free or closed: those in line try again, the first one first.
     pub fn wake_next(&self) {
-        if self.open_max == u32::MAX {
+        if self.open_max.get() == u32::MAX {
             return; // Fast path: nobody ever waits.
         }
+        self.wake_all();
+    }
+
+    fn wake_all(&self) {
         for waker in self.waiters.take() {
             waker.wake();
         }
@@ -270,7 +335,8 @@ mod tests {
 
     #[test]
     fn a_refusing_target_is_skipped_for_a_while_and_tried_when_all_refuse() {
-        let local: Local<()> = Local::new(&upstream(&[("10.0.0.1:1", 1), ("10.0.0.2:1", 1)]), 1);
+        let local: Local<()> =
+            Local::new(&upstream(&[("10.0.0.1:1", 1), ("10.0.0.2:1", 1)]), (0, 1));
         let (mut rng, now) = (Rng::from_u64(1), Mono(1));
         let none = Tried::default();
         let first = local.pick(now, &mut rng, &none).unwrap();
@@ -288,7 +354,8 @@ mod tests {
 
     #[test]
     fn a_tried_target_is_not_picked_again() {
-        let local: Local<()> = Local::new(&upstream(&[("10.0.0.1:1", 1), ("10.0.0.2:1", 1)]), 1);
+        let local: Local<()> =
+            Local::new(&upstream(&[("10.0.0.1:1", 1), ("10.0.0.2:1", 1)]), (0, 1));
         let (mut rng, mut tried) = (Rng::from_u64(1), Tried::default());
         for _ in 0..2 {
             tried.add(local.pick(Mono(1), &mut rng, &tried).unwrap().serial);
@@ -299,12 +366,12 @@ mod tests {
     #[test]
     fn addresses_that_stay_keep_their_pools() {
         let model = upstream(&[("app.internal", 1)]);
-        let local: Local<u8> = Local::new(&model, 1);
+        let local: Local<u8> = Local::new(&model, (0, 1));
         let mut rng = Rng::from_u64(1);
         assert!(local.pick(Mono(1), &mut rng, &Tried::default()).is_none(), "not resolved yet");
         let resolved = |ips: &[&str]| Resolved {
-            upstream: UpstreamId(0),
-            endpoint: EndpointId(0),
+            host: "app.internal".into(),
+            port: 80,
             addresses: ips.iter().map(|ip| ip.parse().unwrap()).collect(),
         };
         local.resolve(&model, &resolved(&["10.0.0.1:80"]));
@@ -315,5 +382,40 @@ mod tests {
         local.resolve(&model, &resolved(&["10.0.0.2:80"]));
         assert_eq!(local.idle_len(), 0);
         assert!(!target.pool.borrow_mut().checkin(8, Mono(1), Mono::NEVER), "closed for good");
+    }
+
+    #[test]
+    fn endpoints_that_stay_keep_their_pools_over_generations() {
+        let local: Local<u8> =
+            Local::new(&upstream(&[("10.0.0.1:1", 1), ("10.0.0.2:1", 1)]), (0, 1));
+        let targets = || local.targets.borrow().clone();
+        for (target, connection) in targets().iter().zip([1, 2]) {
+            target.pool.borrow_mut().checkin(connection, Mono(1), Mono::NEVER);
+        }
+        let first = targets()[0].clone();
+        // Another order, another weight, a new one, one gone.
+        local.adopt(&upstream(&[("10.0.0.3:1", 1), ("10.0.0.2:1", 7)]), (0, 1));
+        let now = targets();
+        assert_eq!(now.len(), 2);
+        assert_eq!((&*now[1].text, now[1].weight.get(), now[1].serial), ("10.0.0.2:1", 7, 1));
+        assert_eq!(local.idle_len(), 1);
+        assert!(!first.pool.borrow_mut().checkin(3, Mono(1), Mono::NEVER), "closed for good");
+        // Twice the same text are two endpoints, and stay two.
+        local.adopt(&upstream(&[("10.0.0.2:1", 1), ("10.0.0.2:1", 1)]), (0, 1));
+        let serials: Vec<u32> = targets().iter().map(|t| t.serial).collect();
+        local.adopt(&upstream(&[("10.0.0.2:1", 2), ("10.0.0.2:1", 2)]), (0, 1));
+        assert_eq!(targets().iter().map(|t| t.serial).collect::<Vec<_>>(), serials);
+        assert_eq!((serials.len(), local.idle_len()), (2, 1));
+    }
+
+    #[test]
+    fn a_names_addresses_stay_over_generations() {
+        let local: Local<u8> = Local::new(&upstream(&[("app.internal", 1)]), (0, 1));
+        let addresses = Box::new(["10.0.0.1:80".parse().unwrap(), "10.0.0.2:80".parse().unwrap()]);
+        let resolved = Resolved { host: "app.internal".into(), port: 80, addresses };
+        local.resolve(&upstream(&[("app.internal", 1)]), &resolved);
+        local.adopt(&upstream(&[("10.0.0.9:1", 1), ("app.internal", 3)]), (0, 1));
+        let texts: Vec<_> = local.targets.borrow().iter().map(|t| t.text.clone()).collect();
+        assert_eq!(texts, ["10.0.0.9:1".into(), "app.internal".into(), "app.internal".into()]);
     }
 }

@@ -70,6 +70,13 @@ impl<C> Pool<C> {
         self.idle.clear();
     }
 
+    /// Another bound; what is above it goes at once.
+    pub fn set_idle_max(&mut self, idle_max: usize) {
+        self.idle_max = idle_max;
+        let surplus = self.idle.len().saturating_sub(idle_max);
+        self.idle.drain(..surplus);
+    }
+
     /// Its address is gone: what comes back is dropped.
     pub fn close(&mut self) {
         self.closed = true;

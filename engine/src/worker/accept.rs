@@ -1,7 +1,7 @@
 //! Listeners of one worker: connections come in, within their bounds.
 
+use std::cell::{Cell, RefCell};
 use std::io;
-use std::os::fd::OwnedFd;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -10,10 +10,10 @@ use std::time::Duration;
 
 use crossbeam::utils::CachePadded;
 
-use crate::ids::ListenerId;
-use crate::limit::clients::ClientCounts;
-use crate::rt::{self, Listener, Peer, Stream};
+use crate::ids::{Key, SocketId};
+use crate::rt::{self, Listener, ListenerEnd, Peer, Stream};
 use crate::sync::{AtomicU32, AtomicU64, Ordering};
+use crate::worker::view::View;
 use crate::worker::{Worker, conn};
 
 /// Pause after the process ran out of descriptors or memory for a connection.
@@ -23,74 +23,149 @@ const ACCEPTS_IN_A_ROW: u32 = 64;
 /// While a listener is full, how often other workers' closings are looked for.
 const FULL_PAUSE: Duration = Duration::from_millis(20);
 
-/// What all workers count together. Touched when a connection opens and when it closes.
-#[derive(Debug)]
-pub struct Shared {
-    listeners: Box<[Counts]>,
-    /// Only when some listener bounds connections by client.
-    clients: Option<ClientCounts>,
-}
-
-#[derive(Debug)]
-struct Counts {
+/// Connections of one listener as all workers count them together. Touched when one opens and
+/// when it closes. Lives as long as the listener's name does, whatever its address.
+#[derive(Debug, Default)]
+pub struct Counts {
     open: CachePadded<AtomicU32>,
-    open_max: u32,
-    per_client_max: Option<u32>,
     /// Times that accepting stopped because the listener was full.
     full: AtomicU64,
 }
 
-impl Shared {
-    /// By listener: its bound, and its bound by client address.
-    pub fn new(bounds: &[(u32, Option<u32>)], seed: u64) -> Arc<Shared> {
-        let counts = |&(open_max, per_client_max): &(u32, Option<u32>)| Counts {
-            open: CachePadded::new(AtomicU32::new(0)),
-            open_max,
-            per_client_max,
-            full: AtomicU64::new(0),
-        };
-        let clients = bounds.iter().any(|b| b.1.is_some()).then(|| ClientCounts::new(seed));
-        Arc::new(Shared { listeners: bounds.iter().map(counts).collect(), clients })
-    }
-
-    /// Times a listener was found full.
-    pub fn full(&self) -> u64 {
-        self.listeners.iter().map(|l| l.full.load(Ordering::Relaxed)).sum()
-    }
-
+impl Counts {
     pub fn open(&self) -> u32 {
-        self.listeners.iter().map(|l| l.open.load(Ordering::Relaxed)).sum()
+        self.open.load(Ordering::Relaxed)
+    }
+
+    /// Times the listener was found full.
+    pub fn full(&self) -> u64 {
+        self.full.load(Ordering::Relaxed)
+    }
+}
+
+/// A listener's counts and what bounds them in one generation.
+#[derive(Debug, Clone)]
+pub struct Bounds {
+    pub counts: Arc<Counts>,
+    pub open_max: u32,
+    pub per_client_max: Option<u32>,
+}
+
+/// A listener on one worker. Its connections hold on to it over generations.
+#[derive(Debug)]
+pub struct Listening {
+    pub key: Key,
+    counts: Arc<Counts>,
+    open_max: Cell<u32>,
+    per_client_max: Cell<Option<u32>>,
+    /// The configuration has this listener no more: its connections end after what they have
+    /// begun.
+    retired: Cell<bool>,
+    /// The last view that had it, for what was begun, as long as anybody needs it.
+    last: RefCell<Option<Rc<View>>>,
+    users: Cell<u32>,
+}
+
+impl Listening {
+    pub(super) fn new(key: Key, bounds: &Bounds) -> Rc<Listening> {
+        Rc::new(Listening {
+            key,
+            counts: bounds.counts.clone(),
+            open_max: Cell::new(bounds.open_max),
+            per_client_max: Cell::new(bounds.per_client_max),
+            retired: Cell::new(false),
+            last: RefCell::default(),
+            users: Cell::new(0),
+        })
+    }
+
+    pub(super) fn adopt(&self, bounds: &Bounds) {
+        self.open_max.set(bounds.open_max);
+        self.per_client_max.set(bounds.per_client_max);
+    }
+
+    /// Its connections end after what they have begun, which `last` is kept for.
+    pub(super) fn retire(&self, last: Rc<View>) {
+        self.retired.set(true);
+        if self.users.get() > 0 {
+            self.last.replace(Some(last));
+        }
+    }
+
+    pub(super) fn is_retired(&self) -> bool {
+        self.retired.get()
+    }
+
+    /// The view that holds for its connections when it is not the worker's own.
+    pub(super) fn last_view(&self) -> Option<Rc<View>> {
+        self.last.borrow().clone()
+    }
+
+    fn is_full(&self) -> bool {
+        self.counts.open() >= self.open_max.get()
+    }
+}
+
+/// Somebody who needs the view of a listener: an acceptor, or a connection that is no tunnel.
+#[derive(Debug)]
+pub(super) struct Use(Rc<Listening>);
+
+impl Use {
+    pub(super) fn of(listening: &Rc<Listening>) -> Use {
+        listening.users.set(listening.users.get() + 1);
+        Use(listening.clone())
+    }
+}
+
+impl Drop for Use {
+    fn drop(&mut self) {
+        let left = self.0.users.get() - 1;
+        self.0.users.set(left);
+        if left == 0 {
+            self.0.last.take();
+        }
     }
 }
 
 /// A listening socket on its way to a worker.
 #[derive(Debug)]
 pub struct Socket {
-    pub listener: ListenerId,
-    pub fd: OwnedFd,
+    pub id: SocketId,
+    pub end: ListenerEnd,
     pub unix: bool,
 }
 
-impl Socket {
-    pub(super) fn open(self) -> io::Result<(Listener, ListenerId)> {
-        Ok((Listener::adopt(self.fd, self.unix)?, self.listener))
-    }
+/// A listening socket of one worker and the listener that it serves now.
+#[derive(Debug)]
+pub(super) struct Acceptor {
+    pub(super) id: SocketId,
+    pub(super) listener: Listener,
+    pub(super) listening: RefCell<Use>,
+    /// The configuration has this address no more.
+    pub(super) retired: Cell<bool>,
 }
 
 /// One connection's place among those allowed; given back when dropped.
 #[derive(Debug)]
 pub struct Place {
     worker: Rc<Worker>,
-    listener: ListenerId,
+    pub(super) listening: Rc<Listening>,
+    using: RefCell<Option<Use>>,
     client: Option<u64>,
+}
+
+impl Place {
+    /// A tunnel needs no configuration any more, and must not keep one alive.
+    pub(super) fn needs_no_view(&self) {
+        self.using.take();
+    }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
         let w = &self.worker;
-        let counts = &w.shared.listeners[self.listener.index()];
-        counts.open.fetch_sub(1, Ordering::Relaxed);
-        if let (Some(client), Some(clients)) = (self.client, &w.shared.clients) {
+        self.listening.counts.open.fetch_sub(1, Ordering::Relaxed);
+        if let (Some(client), Some(clients)) = (self.client, w.clients.borrow().as_ref()) {
             clients.leave(client);
         }
         w.connections.set(w.connections.get() - 1);
@@ -101,32 +176,49 @@ impl Drop for Place {
     }
 }
 
-/// Accepts until the worker drains; then takes what the kernel has queued and closes.
-pub async fn accept_loop(w: Rc<Worker>, listener: Listener, id: ListenerId) {
-    let mut in_a_row = 0;
+/// Accepts until the worker drains or the address is given up; then takes what the kernel has
+/// queued and closes.
+pub(super) async fn accept_loop(w: Rc<Worker>, acceptor: &Acceptor) {
+    let listener = &acceptor.listener;
+    let listening = || acceptor.listening.borrow().0.clone();
+    let is_over = || w.is_draining() || acceptor.retired.get();
+    let (mut in_a_row, mut refusing) = (0, false);
     loop {
         in_a_row += 1;
         if in_a_row > ACCEPTS_IN_A_ROW {
             in_a_row = 0;
             rt::turn().await;
         }
-        while is_full(&w, id) && !w.is_draining() {
-            w.shared.listeners[id.index()].full.fetch_add(1, Ordering::Relaxed);
+        while !is_over() && listening().is_full() {
+            listening().counts.full.fetch_add(1, Ordering::Relaxed);
             w.full.set(true);
             either(w.event(), rt::pause(FULL_PAUSE)).await;
         }
+        if is_over() && !refusing {
+            // Or a connection could be queued behind our last look, and be reset by the close.
+            listener.refuse_new();
+            refusing = true;
+        }
         match listener.try_accept() {
-            Ok((stream, peer)) => admit(&w, stream, peer, id),
+            Ok((stream, peer)) => admit(&w, stream, peer, &listening()),
             Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
-                if w.is_draining() {
+                if refusing {
                     return;
                 }
+                if is_over() {
+                    continue;
+                }
                 let ready = async { _ = listener.wait().await };
-                either(ready, drained(&w)).await;
+                let over = async {
+                    while !is_over() {
+                        w.event().await;
+                    }
+                };
+                either(ready, over).await;
                 in_a_row = 0;
             }
             Err(e) if is_exhausted(&e) => rt::pause(EXHAUSTED_PAUSE).await,
-            Err(_) if w.is_draining() => return,
+            Err(_) if refusing => return,
             Err(_) => {} // that one connection broke before we took it
         }
     }
@@ -134,12 +226,6 @@ pub async fn accept_loop(w: Rc<Worker>, listener: Listener, id: ListenerId) {
 
 fn is_exhausted(e: &io::Error) -> bool {
     matches!(e.raw_os_error(), Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM))
-}
-
-async fn drained(w: &Worker) {
-    while !w.is_draining() {
-        w.event().await;
-    }
 }
 
 async fn either(a: impl Future<Output = ()>, b: impl Future<Output = ()>) {
@@ -151,31 +237,26 @@ async fn either(a: impl Future<Output = ()>, b: impl Future<Output = ()>) {
     .await
 }
 
-fn is_full(w: &Worker, id: ListenerId) -> bool {
-    let counts = &w.shared.listeners[id.index()];
-    counts.open.load(Ordering::Relaxed) >= counts.open_max
-}
-
-fn admit(w: &Rc<Worker>, stream: Stream, peer: Peer, id: ListenerId) {
-    let counts = &w.shared.listeners[id.index()];
-    counts.open.fetch_add(1, Ordering::Relaxed);
+fn admit(w: &Rc<Worker>, stream: Stream, peer: Peer, listening: &Rc<Listening>) {
+    listening.counts.open.fetch_add(1, Ordering::Relaxed);
     w.connections.set(w.connections.get() + 1);
-    let mut place = Place { worker: w.clone(), listener: id, client: None };
+    let mut place = Place {
+        worker: w.clone(),
+        listening: listening.clone(),
+        using: RefCell::new(Some(Use::of(listening))),
+        client: None,
+    };
     let ip = match peer {
         Peer::Ip(address) => Some(address.ip().to_canonical()),
         Peer::Unix => None,
     };
-    if let (Some(ip), Some(clients), Some(max)) = (ip, &w.shared.clients, counts.per_client_max) {
+    if let (Some(ip), Some(max)) = (ip, listening.per_client_max.get())
+        && let Some(clients) = w.clients.borrow().as_ref()
+    {
         match clients.enter(ip, max) {
             Some(client) => place.client = Some(client),
             None => return, // closed at once: this client has its share
         }
     }
     w.spawn(conn::serve(w.clone(), stream, ip, place));
-}
-
-impl Place {
-    pub fn listener(&self) -> ListenerId {
-        self.listener
-    }
 }

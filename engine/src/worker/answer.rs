@@ -183,7 +183,7 @@ fn look(
     // An answer that is over before its request is ends the connection, and says so.
     let is_early = !gate.request_done.get()
         && (status >= 300 || is_whole(framing, &buf[answer.head.len as usize..]));
-    let stays = x.request.persistent && !w.is_draining() && way != Out::Data && !is_early;
+    let stays = x.request.persistent && !x.conn.is_draining() && way != Out::Data && !is_early;
     let close = !stays && !is_interim && !is_tunnel;
     if !(is_interim && http10) {
         let edits = x.route.headers.as_deref().map(|h| &h.response).filter(|_| !is_interim);

@@ -19,8 +19,9 @@ use parser::{ErrorKind, ParseError};
 use crate::h1::server::Request;
 use crate::http::forwarded::{AddressText, is_trusted};
 use crate::http::problem::Problem;
-use crate::ids::ListenerId;
+use crate::router::Router;
 use crate::rt::{self, Buf, Shut, Stop, Stream, Watch};
+use crate::snapshot::Listener;
 use crate::time::Mono;
 use crate::worker::accept::Place;
 use crate::worker::exchange::exchange;
@@ -42,12 +43,29 @@ pub struct Conn {
     pub watch: Watch,
     pub peer: Option<IpAddr>,
     pub peer_text: AddressText,
-    place: Place,
+    pub(super) place: Place,
 }
 
 impl Conn {
-    pub fn listener(&self) -> ListenerId {
-        self.place.listener()
+    /// What holds for this connection now.
+    pub fn view(&self) -> Rc<View> {
+        if !self.place.listening.is_retired() {
+            return self.w.view(); // Fast path.
+        }
+        self.place.listening.last_view().unwrap_or_else(|| self.w.view())
+    }
+
+    pub fn listener<'v>(&self, view: &'v View) -> &'v Listener {
+        view.listener(self.place.listening.key)
+    }
+
+    pub fn router<'v>(&self, view: &'v View) -> &'v Router {
+        &view.snapshot.routers[self.listener(view).router]
+    }
+
+    /// Whether this connection ends after what it has begun.
+    pub fn is_draining(&self) -> bool {
+        self.w.is_draining() || self.place.listening.is_retired()
     }
 
     pub fn is_trusted(&self, view: &View) -> bool {
@@ -59,10 +77,13 @@ impl Conn {
 
 /// Serves one connection to its end.
 pub async fn serve(w: Rc<Worker>, stream: Stream, peer: Option<IpAddr>, place: Place) {
-    let watch = w.timers.watch();
+    let watch = w.timers.watch(place.listening.key.0);
     let peer_text = AddressText::new(peer);
     w.recorder.borrow_mut().connections += 1;
     let conn = Conn { w, stream, watch, peer, peer_text, place };
+    if conn.is_draining() {
+        conn.watch.drain();
+    }
     match spells(&conn).await {
         // A plain close with unread input would reset the answer away.
         Next::KeepAlive | Next::Close if conn.stream.has_unread() => linger(&conn).await,
@@ -74,8 +95,8 @@ pub async fn serve(w: Rc<Worker>, stream: Stream, peer: Option<IpAddr>, place: P
 
 async fn spells(conn: &Conn) -> Next {
     let (head_timeout, mut idle_timeout) = {
-        let view = conn.w.view();
-        let listener = view.snapshot.listener(conn.listener());
+        let view = conn.view();
+        let listener = conn.listener(&view);
         (listener.head_timeout, listener.idle_timeout)
     };
     // The first head is timed from the accept on (RFC-less, but what slowloris asks for).
@@ -84,19 +105,21 @@ async fn spells(conn: &Conn) -> Next {
         let deadline = head_deadline.unwrap_or_else(|| rt::cached_now().after(idle_timeout));
         conn.watch.arm(deadline);
         conn.watch.idle();
-        // What was sent before the drain began is still served.
-        let is_due = conn.w.is_draining() && conn.stream.has_unread();
-        if !is_due && conn.stream.readable(&conn.watch).await.is_err() {
+        // What was sent before the drain began, or together with it, is still served.
+        let is_due = || conn.is_draining() && conn.stream.has_unread();
+        if !is_due() && conn.stream.readable(&conn.watch).await.is_err() && !is_due() {
             return Next::Close;
         }
         let spell = conn.w.slots.place(busy(conn, head_deadline));
         match spell.await {
-            Next::KeepAlive if conn.w.is_draining() => return Next::Close,
+            // The drain began behind the answer's head, which has not said so: a request that has
+            // come since is served, and its answer says it.
+            Next::KeepAlive if conn.is_draining() && !is_due() => return Next::Close,
             Next::KeepAlive => {}
             closes => return closes,
         }
         head_deadline = None;
-        idle_timeout = conn.w.view().snapshot.listener(conn.listener()).idle_timeout;
+        idle_timeout = conn.listener(&conn.view()).idle_timeout;
     }
 }
 
@@ -125,10 +148,8 @@ async fn requests(
         }
         conn.watch.unwatched();
         let now = rt::now();
-        let deadline_now = deadline.take().unwrap_or_else(|| {
-            let view = conn.w.view();
-            now.after(view.snapshot.listener(conn.listener()).head_timeout)
-        });
+        let deadline_now =
+            deadline.take().unwrap_or_else(|| now.after(conn.listener(&conn.view()).head_timeout));
         match next_head(conn, buf, request, deadline_now).await {
             Head::Complete => {}
             Head::Nothing => return Next::KeepAlive,
@@ -159,8 +180,8 @@ async fn next_head(conn: &Conn, buf: &mut Buf, request: &mut Request, deadline: 
     let mut fresh = !buf.is_empty();
     loop {
         if fresh {
-            let view = conn.w.view();
-            let limits = view.snapshot.listener(conn.listener()).limits;
+            let view = conn.view();
+            let limits = conn.listener(&view).limits;
             match request.begin(buf.filled(), &limits, view.any_encoded_slash) {
                 Ok(true) => return Head::Complete,
                 Ok(false) => {}

@@ -29,7 +29,7 @@ pub async fn echo(x: &Exchange<'_>) -> Done {
     text.extend_from_slice(b"\n\n");
     text.extend_from_slice(body);
     let whole = body_in(x.request, x.bytes);
-    let stays = whole.is_some() && x.request.persistent && !x.conn.w.is_draining();
+    let stays = whole.is_some() && x.request.persistent && !x.conn.is_draining();
     let date = x.conn.w.date(rt::cached_now());
     let head = ReplyHead {
         status: 200,
@@ -66,7 +66,7 @@ async fn read_body(x: &Exchange<'_>) -> Result<Buf, Failure> {
         let sent = send(stream, CONTINUE, &[], &[], watch, &mut pace).await;
         sent.map_err(|s| Failure::of_client(s, Failure::ClientSlow))?;
     }
-    let limits = x.view.snapshot.listener(x.conn.listener()).limits;
+    let limits = x.conn.listener(x.view).limits;
     let mut body = Body::new(x.request.framing, Out::Data, &limits);
     let (mut input, mut data) = (w.bufs.lease(), w.bufs.lease());
     let mut rest = &x.bytes[x.request.head_len()..];

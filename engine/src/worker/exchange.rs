@@ -155,7 +155,7 @@ impl Exchange<'_> {
     }
 
     fn limits(&self) -> parser::Limits {
-        self.view.snapshot.listener(self.conn.listener()).limits
+        self.conn.listener(self.view).limits
     }
 }
 
@@ -171,7 +171,7 @@ enum Routed<'v> {
 /// Serves one request. Afterwards `buf` holds what followed it.
 pub async fn exchange(conn: &Conn, buf: &mut Buf, request: &mut Request) -> Next {
     let started = rt::cached_now();
-    let view = conn.w.view();
+    let view = conn.view();
     let mut params = Params::default();
     let routed = find(&view, conn, buf.filled(), request, &mut params);
     let done = match routed {
@@ -201,7 +201,7 @@ fn find<'v>(
     {
         return Routed::Own;
     }
-    let router = view.snapshot.router_of(conn.listener());
+    let router = conn.router(view);
     let lookup = |request: &Request, path: &[u8], params: &mut Params| {
         let lookup = Lookup {
             host: request.host(bytes),
@@ -419,11 +419,10 @@ fn unsent<'a>(
 fn write_head(x: &Exchange<'_>, lease: &Lease, out: &mut Scratch) {
     let (request, bytes) = (x.request, x.bytes);
     let upstream = x.upstream();
-    let endpoint = &upstream.endpoints[lease.target.endpoint.index()];
     let authority = request.authority(bytes).unwrap_or_default();
     let host = match &upstream.host {
         HostMode::Keep if !authority.is_empty() => authority,
-        HostMode::Keep | HostMode::Endpoint => endpoint.host_text(),
+        HostMode::Keep | HostMode::Endpoint => lease.target.host_text(),
         HostMode::Fixed(host) => host.as_bytes(),
     };
     let is_options = request.head.method == Method::Options;
@@ -495,6 +494,7 @@ async fn finish(conn: &Conn, buf: &mut Buf, view: Rc<View>, done: Done, started:
     }
     if let Some(open) = done.tunnel {
         drop(view); // a week-old WebSocket pins no configuration
+        conn.place.needs_no_view();
         return tunnel(conn, buf, open).await;
     }
     done.next

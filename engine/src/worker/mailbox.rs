@@ -1,24 +1,62 @@
-//! From control to one worker: a bounded queue and a doorbell.
+//! Between control and one worker: a bounded queue with a doorbell one way, a queue with a wake
+//! the other.
 
+use std::fmt;
 use std::sync::Arc;
 
-use crossbeam::queue::ArrayQueue;
+use crossbeam::queue::{ArrayQueue, SegQueue};
 
-use crate::rt::{Bell, BellEnd, Doorbell};
+use crate::ids::{ListenerId, SocketId};
+use crate::limit::clients::ClientCounts;
+use crate::rt::{Bell, BellEnd, Doorbell, Ran};
+use crate::snapshot::Snapshot;
 use crate::upstream::Resolved;
+use crate::worker::Report;
+use crate::worker::accept::{Bounds, Socket};
 
 /// Messages a worker has not taken yet; control sends few.
 const QUEUE_MAX: usize = 1024;
 
+/// A configuration for one worker: what it starts with, and each one after.
+#[derive(Debug)]
+pub struct Adoption {
+    pub snapshot: Arc<Snapshot>,
+    /// By `ListenerId`.
+    pub bounds: Box<[Bounds]>,
+    /// Once some listener has bounded connections by client.
+    pub clients: Option<Arc<ClientCounts>>,
+    /// Sockets that are new.
+    pub opened: Vec<Socket>,
+    /// Every socket that is in use from now on, and the listener it serves. The others retire.
+    pub sockets: Box<[(SocketId, ListenerId)]>,
+    /// All that is known of names.
+    pub resolved: Vec<Resolved>,
+}
+
 #[derive(Debug)]
 pub enum ToWorker {
+    Adopt(Box<Adoption>),
     /// Accept no more, close idle connections, finish the others.
     Drain,
     /// The drain's deadline for exchanges has passed.
     CutExchanges,
-    /// The drain's deadline for tunnels has passed too.
+    /// The drain's deadline for tunnels has passed.
+    CutTunnels,
+    /// Both have.
     CutAll,
     Resolved(Resolved),
+}
+
+#[derive(Debug)]
+pub enum FromWorker {
+    Runs(Ran),
+    Failed(std::io::Error),
+    /// It uses this generation for all that begins.
+    Adopted(u64),
+    /// It has closed a socket that was given up.
+    Closed(SocketId),
+    /// It has ended.
+    Report(Box<Report>),
 }
 
 /// Control's end.
@@ -74,5 +112,35 @@ impl Inbox {
         while let Some(message) = self.queue.pop() {
             take(message);
         }
+    }
+}
+
+/// What workers tell control, each with its number. Bounded by what control asks: one answer for
+/// each message, and the few of a start and an end.
+#[derive(Clone)]
+pub struct Outbox {
+    queue: Arc<SegQueue<(u32, FromWorker)>>,
+    wake: Arc<dyn Fn() + Send + Sync>,
+}
+
+impl Outbox {
+    /// `wake` is called, on the worker's thread, after each message.
+    pub fn new(wake: impl Fn() + Send + Sync + 'static) -> Outbox {
+        Outbox { queue: Arc::default(), wake: Arc::new(wake) }
+    }
+
+    pub fn tell(&self, worker: u32, message: FromWorker) {
+        self.queue.push((worker, message));
+        (self.wake)();
+    }
+
+    pub fn next(&self) -> Option<(u32, FromWorker)> {
+        self.queue.pop()
+    }
+}
+
+impl fmt::Debug for Outbox {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Outbox").field("waiting", &self.queue.len()).finish()
     }
 }

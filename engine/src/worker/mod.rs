@@ -3,10 +3,11 @@
 //! ```text
 //!  run ─▶ accept (a task per listener) ─▶ conn (a task per connection) ─▶ exchange (per request)
 //!   │                                                                        │
-//!   └── mailbox: drain, cut, resolved            dial ─ send ─ answer ─ relay ┘ tunnel, reply, echo
+//!   └── mailbox: adopt, drain, cut, resolved     dial ─ send ─ answer ─ relay ┘ tunnel, reply, echo
 //! ```
 
 mod accept;
+mod adopt;
 mod answer;
 mod conn;
 mod dial;
@@ -31,6 +32,7 @@ use std::time::Duration;
 use crate::h1::client::Answer;
 use crate::h1::server::Request;
 use crate::http::date::{DATE_LEN, DateCache};
+use crate::limit::clients::ClientCounts;
 use crate::metrics::recorder::Recorder;
 use crate::rng::Rng;
 use crate::rt::slot::Slots;
@@ -38,8 +40,9 @@ use crate::rt::{self, BufPool, Timers};
 use crate::snapshot::Snapshot;
 use crate::time::Mono;
 
-pub use accept::Socket;
-use mailbox::{Inbox, ToWorker};
+use accept::{Acceptor, Listening};
+pub use accept::{Bounds, Counts, Socket};
+use mailbox::{Adoption, Inbox, Outbox};
 use view::View;
 
 /// How often idle upstream connections are looked at, while there are any.
@@ -87,27 +90,28 @@ impl Drop for Scratch {
 pub struct Seat {
     pub id: u32,
     pub workers: u32,
-    pub snapshot: Arc<Snapshot>,
-    pub sockets: Vec<Socket>,
-    pub shared: Arc<accept::Shared>,
+    pub adoption: Adoption,
+    pub outbox: Outbox,
     pub buf_bytes_max: usize,
     pub seed: [u8; 16],
 }
-
-pub use accept::Shared;
 
 /// One worker's own things. No other thread ever sees them.
 #[derive(Debug)]
 pub struct Worker {
     pub id: u32,
+    workers: u32,
     view: RefCell<Rc<View>>,
+    listenings: RefCell<Vec<Rc<Listening>>>,
+    acceptors: RefCell<Vec<Rc<Acceptor>>>,
+    clients: RefCell<Option<Arc<ClientCounts>>>,
+    outbox: Outbox,
     pub timers: Rc<Timers>,
     pub bufs: Rc<BufPool>,
     slots: Rc<Slots>,
     rng: RefCell<Rng>,
     date: RefCell<DateCache>,
     recorder: RefCell<Recorder>,
-    shared: Arc<accept::Shared>,
     /// Free scratch for heads on their way out.
     scratch: RefCell<Vec<Vec<u8>>>,
     answer: RefCell<Answer>,
@@ -139,20 +143,25 @@ pub struct Report {
 }
 
 impl Worker {
+    /// On the first configuration; `adopt` opens what it listens on.
     pub fn new(seat: &Seat) -> Rc<Worker> {
-        let fields_max = seat.snapshot.listeners.iter().map(|l| l.limits.fields_max);
-        let fields_max = usize::from(fields_max.max().unwrap_or(100));
-        let view = View::new(seat.snapshot.clone(), seat.workers);
+        let snapshot = &seat.adoption.snapshot;
+        let fields_max = usize::from(fields_max(snapshot));
+        let view = View::new(snapshot.clone(), (seat.id, seat.workers), None);
         Rc::new(Worker {
             id: seat.id,
+            workers: seat.workers,
             view: RefCell::new(Rc::new(view)),
+            listenings: RefCell::default(),
+            acceptors: RefCell::default(),
+            clients: RefCell::default(),
+            outbox: seat.outbox.clone(),
             timers: Timers::new(rt::now()),
             bufs: BufPool::new(seat.buf_bytes_max),
             slots: Slots::new(),
             rng: RefCell::new(Rng::new(seat.seed)),
             date: RefCell::default(),
             recorder: RefCell::default(),
-            shared: seat.shared.clone(),
             scratch: RefCell::new(Vec::with_capacity(FREE_SCRATCH_MAX)),
             answer: RefCell::new(Answer::new(fields_max)),
             trailers: RefCell::new(parser::Fields::with_capacity(16)),
@@ -190,8 +199,7 @@ impl Worker {
     fn take_request(&self) -> Box<Request> {
         let free = self.requests.borrow_mut().pop();
         let mut request = free.unwrap_or_else(|| {
-            let limits = self.view().snapshot.listeners.iter().map(|l| l.limits.fields_max).max();
-            Box::new(Request::new(usize::from(limits.unwrap_or(100))))
+            Box::new(Request::new(usize::from(fields_max(&self.view().snapshot))))
         });
         request.reset();
         request
@@ -267,56 +275,23 @@ impl Worker {
         let held: Vec<_> = held.iter().filter(|h| h.1 > 0).collect();
         (!held.is_empty()).then(|| format!("not at rest: {held:?}"))
     }
+}
 
-    fn hear(self: &Rc<Worker>, message: ToWorker) {
-        match message {
-            ToWorker::Drain => {
-                self.draining.set(true);
-                self.view().upstreams.iter().for_each(|u| u.close_idle());
-                self.timers.drain_idle();
-                self.announce();
-            }
-            ToWorker::CutExchanges => self.cut.set(self.cut.get() + self.timers.cut(false)),
-            ToWorker::CutAll => self.cut.set(self.cut.get() + self.timers.cut(true)),
-            ToWorker::Resolved(resolved) => {
-                let view = self.view();
-                if let Some(local) = view.upstreams.get(resolved.upstream.index()) {
-                    local.resolve(view.snapshot.upstream(resolved.upstream), &resolved);
-                }
-            }
-        }
-    }
+fn fields_max(snapshot: &Snapshot) -> u16 {
+    snapshot.listeners.iter().map(|l| l.limits.fields_max).max().unwrap_or(100)
 }
 
 /// Runs one worker until it has drained.
 pub async fn run(seat: Seat, inbox: Inbox) -> Report {
-    let w = Worker::new(&seat);
-    let mut listeners = Vec::new();
-    for socket in seat.sockets {
-        match socket.open() {
-            Ok(open) => listeners.push(open),
-            Err(_) => w.panics.set(w.panics.get() + 1),
-        }
-    }
-    serve(w, listeners, inbox).await
+    serve(Worker::new(&seat), seat.adoption, inbox).await
 }
 
 /// The worker's life: accepts, hears control, drains.
-pub async fn serve(
-    w: Rc<Worker>,
-    listeners: Vec<(rt::Listener, crate::ids::ListenerId)>,
-    inbox: Inbox,
-) -> Report {
+pub async fn serve(w: Rc<Worker>, first: Adoption, inbox: Inbox) -> Report {
     w.spawn(w.timers.clone().drive());
-    for (listener, id) in listeners {
-        w.accepting.set(w.accepting.get() + 1);
-        let accepting = w.clone();
-        w.spawn(async move {
-            accept::accept_loop(accepting.clone(), listener, id).await;
-            accepting.accepting.set(accepting.accepting.get() - 1);
-            accepting.announce();
-        });
-    }
+    let view = w.view();
+    w.adopt(first, &view);
+    drop(view);
     while inbox.heard().await {
         inbox.drain(|message| w.hear(message));
         if w.is_draining() {

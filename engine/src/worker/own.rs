@@ -53,11 +53,11 @@ pub async fn problem(
     allow: &str,
 ) -> Next {
     let bytes = buf.filled();
-    let view = conn.w.view();
+    let view = conn.view();
     let trusted = conn.is_trusted(&view);
     let is_whole = problem != Problem::RequestTimeout && problem != Problem::EncodedSlash;
     let stays = is_whole && request.persistent && body_in(request, bytes).is_some();
-    let close = !stays || conn.w.is_draining();
+    let close = !stays || conn.is_draining();
     let request_id = match is_whole {
         true => RequestId::new(conn, request, bytes, trusted),
         false => request_id_unread(conn),
@@ -110,7 +110,7 @@ pub async fn fail(x: &Exchange<'_>, failure: Failure) -> Done {
     };
     // After a broken or unread body the next request's first byte can't be told.
     let whole = body_in(x.request, x.bytes).filter(|_| failure != Failure::ClientBody);
-    let close = whole.is_none() || !x.request.persistent || x.conn.w.is_draining();
+    let close = whole.is_none() || !x.request.persistent || x.conn.is_draining();
     let details = ProblemDetails {
         detail: "",
         request_id: x.request_id.as_bytes(),
@@ -131,7 +131,7 @@ pub async fn fail(x: &Exchange<'_>, failure: Failure) -> Done {
 /// Whether the connection stays after an answer of ours, and how much of the buffer is done.
 fn stays(x: &Exchange<'_>) -> (bool, usize) {
     match body_in(x.request, x.bytes) {
-        Some(taken) => (x.request.persistent && !x.conn.w.is_draining(), taken),
+        Some(taken) => (x.request.persistent && !x.conn.is_draining(), taken),
         None => (false, 0),
     }
 }
@@ -234,7 +234,7 @@ async fn plain(
     more: impl FnOnce(&mut Vec<u8>),
 ) -> Done {
     let taken = body_in(request, bytes);
-    let stays = taken.is_some() && request.persistent && !conn.w.is_draining();
+    let stays = taken.is_some() && request.persistent && !conn.is_draining();
     let date = conn.w.date(rt::cached_now());
     let head = ReplyHead {
         status,

@@ -7,6 +7,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use crate::h1::relay::Body;
+use crate::rt::timer::NO_GROUP;
 use crate::rt::{self, Buf, Stop, Stream, Watch};
 use crate::time::Mono;
 use crate::worker::answer::{Answered, Failed, answer};
@@ -66,7 +67,7 @@ pub async fn both(
     body: &mut Body,
     gate: &Gate,
 ) -> Relayed {
-    let up_watch = x.conn.w.timers.watch();
+    let up_watch = x.conn.w.timers.watch(NO_GROUP);
     up_watch.second();
     x.conn.watch.busy(x.conn.stream.handle(), x.request.half_close_ok());
     let began = rt::cached_now();

@@ -3,15 +3,18 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use crate::snapshot::Snapshot;
-use crate::upstream::Local;
+use crate::ids::{Key, ListenerId};
+use crate::snapshot::{Listener, Snapshot};
+use crate::upstream::{Local, Seat};
 use crate::worker::dial::Connection;
 
 #[derive(Debug)]
 pub struct View {
     pub snapshot: Arc<Snapshot>,
-    /// By `UpstreamId`.
+    /// By `UpstreamId`. Views share them: a pool outlives its generation.
     pub upstreams: Box<[Rc<Local<Connection>>]>,
+    /// By the key of a listener.
+    listeners: Box<[Option<ListenerId>]>,
     /// Some route takes `%2F` in its path.
     pub any_encoded_slash: bool,
     /// Some route keeps `//` in its path.
@@ -21,15 +24,54 @@ pub struct View {
 }
 
 impl View {
-    pub fn new(snapshot: Arc<Snapshot>, workers: u32) -> View {
-        let local = |u| Rc::new(Local::new(u, workers));
-        let upstreams = snapshot.upstreams.iter().map(local).collect();
+    /// Upstreams that `before` has, too, are taken over from it; those which only it has retire.
+    pub fn new(snapshot: Arc<Snapshot>, seat: Seat, before: Option<&View>) -> View {
+        let mut known = before.map(View::by_key).unwrap_or_default();
+        let locals = snapshot.upstreams.iter().zip(&snapshot.keys.upstreams);
+        let local =
+            |(upstream, key): (_, &Key)| match known.get_mut(key.index()).and_then(Option::take) {
+                Some(local) => {
+                    local.adopt(upstream, seat);
+                    local
+                }
+                None => Rc::new(Local::new(upstream, seat)),
+            };
+        let upstreams = locals.map(local).collect();
+        known.iter().flatten().for_each(|local| local.retire());
+        let mut listeners = Vec::new();
+        for (id, key) in snapshot.keys.listeners.iter().enumerate() {
+            listeners.resize(listeners.len().max(key.index() + 1), None);
+            listeners[key.index()] = Some(ListenerId(id as u32));
+        }
         View {
             upstreams,
+            listeners: listeners.into(),
             any_encoded_slash: snapshot.routes.iter().any(|r| r.encoded_slash_keep),
             any_slashes: snapshot.routes.iter().any(|r| r.slashes_keep),
             any_slash_redirect: snapshot.routes.iter().any(|r| r.slash_redirect),
             snapshot,
         }
+    }
+
+    fn by_key(&self) -> Vec<Option<Rc<Local<Connection>>>> {
+        let mut known = Vec::new();
+        for (local, key) in self.upstreams.iter().zip(&self.snapshot.keys.upstreams) {
+            known.resize(known.len().max(key.index() + 1), None);
+            known[key.index()] = Some(local.clone());
+        }
+        known
+    }
+
+    /// The listener's number here, if this generation has it.
+    #[inline]
+    pub fn listener_id(&self, key: Key) -> Option<ListenerId> {
+        self.listeners.get(key.index()).copied().flatten()
+    }
+
+    /// Of a connection that was accepted in this generation or before it retired.
+    #[inline]
+    pub fn listener(&self, key: Key) -> &Listener {
+        let id = self.listener_id(key).expect("connections keep to views that have their listener");
+        self.snapshot.listener(id)
     }
 }

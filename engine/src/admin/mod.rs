@@ -1,0 +1,124 @@
+//! THE LIST of what can be asked of a running gateway, and who may ask. Answers come from control.
+//!
+//! Over the unix socket everything, by ourselves and root. Over HTTP what only reads, and with a
+//! token the rest; its `Host` and `Origin` are checked, since browsers reach loopback, too, and
+//! names can be pointed at it (DNS rebinding).
+
+#![allow(clippy::disallowed_methods, clippy::disallowed_types)] // control's thread
+
+pub mod client;
+mod http;
+mod socket;
+
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::http::StatusCode;
+use axum::http::header::{ALLOW, CONTENT_TYPE};
+use axum::response::{IntoResponse, Response};
+use tokio::sync::{mpsc, oneshot};
+
+pub use http::HttpDoor;
+pub use socket::{SocketDoor, default_path};
+
+/// Asks that wait for control; it answers one after another.
+const ASKS_MAX: usize = 64;
+/// Longest body of an ask.
+const BODY_BYTES_MAX: usize = 64 << 10;
+
+/// What can be asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum What {
+    /// Read the configuration again.
+    Reload,
+    /// What runs.
+    Status,
+    /// Whether it runs at all.
+    Health,
+    /// Whether all workers serve the same configuration, and no drain has begun.
+    Ready,
+}
+
+struct Endpoint {
+    method: &'static str,
+    path: &'static str,
+    what: What,
+}
+
+/// THE LIST. `GET` only reads.
+const ENDPOINTS: [Endpoint; 4] = [
+    Endpoint { method: "POST", path: "/reload", what: What::Reload },
+    Endpoint { method: "GET", path: "/status", what: What::Status },
+    Endpoint { method: "GET", path: "/healthz", what: What::Health },
+    Endpoint { method: "GET", path: "/readyz", what: What::Ready },
+];
+
+/// An ask on its way to control.
+#[derive(Debug)]
+pub struct Ask {
+    pub what: What,
+    pub answer: oneshot::Sender<Answer>,
+}
+
+/// JSON, and whether the ask was fulfilled.
+#[derive(Debug)]
+pub struct Answer {
+    pub is_done: bool,
+    pub json: serde_json::Value,
+}
+
+pub type Asks = mpsc::Sender<Ask>;
+
+/// The way of asks from all doors to control.
+pub fn asks() -> (Asks, mpsc::Receiver<Ask>) {
+    mpsc::channel(ASKS_MAX)
+}
+
+/// Who comes through a door.
+#[derive(Debug, Clone)]
+struct Door {
+    asks: Asks,
+    /// `None`: everybody who gets this far may ask everything.
+    guard: Option<http::Guard>,
+}
+
+fn app(door: Door) -> Router {
+    Router::new().fallback(serve).with_state(door)
+}
+
+async fn serve(State(door): State<Door>, request: Request) -> Response {
+    if let Some(refused) = door.guard.as_ref().and_then(|guard| guard.refuse(&request)) {
+        return refused;
+    }
+    let path = request.uri().path().to_owned();
+    let mut known = ENDPOINTS.iter().filter(|e| e.path == path);
+    let method = request.method().as_str().replace("HEAD", "GET");
+    let Some(first) = known.clone().next() else {
+        let list: Vec<&str> = ENDPOINTS.iter().map(|e| e.path).collect();
+        let text = format!("nothing is here; there are {}\n", list.join(", "));
+        return (StatusCode::NOT_FOUND, text).into_response();
+    };
+    let Some(endpoint) = known.find(|e| e.method == method) else {
+        return (StatusCode::METHOD_NOT_ALLOWED, [(ALLOW, first.method)]).into_response();
+    };
+    let body = axum::body::to_bytes(request.into_body(), BODY_BYTES_MAX).await;
+    if body.is_err() {
+        return StatusCode::PAYLOAD_TOO_LARGE.into_response();
+    }
+    ask(door.asks, endpoint.what.clone()).await
+}
+
+async fn ask(asks: Asks, what: What) -> Response {
+    let (answer, answered) = oneshot::channel();
+    let gone = || (StatusCode::SERVICE_UNAVAILABLE, "the gateway is ending\n").into_response();
+    let is_probe = matches!(what, What::Health | What::Ready);
+    if asks.send(Ask { what, answer }).await.is_err() {
+        return gone();
+    }
+    let Ok(answer) = answered.await else { return gone() };
+    let status = match (answer.is_done, is_probe) {
+        (true, _) => StatusCode::OK,
+        (false, true) => StatusCode::SERVICE_UNAVAILABLE,
+        (false, false) => StatusCode::UNPROCESSABLE_ENTITY,
+    };
+    (status, [(CONTENT_TYPE, "application/json")], format!("{}\n", answer.json)).into_response()
+}

@@ -1,0 +1,53 @@
+//! `busbar reload`: tells the running gateway; prints its answer or its diagnostics.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::exit;
+use crate::admin::client::{Failed, ask};
+use crate::admin::default_path;
+use crate::control::say;
+
+#[derive(Debug, Args)]
+pub(super) struct Reload {
+    /// The gateway's admin socket; without it where a gateway of this user has it
+    #[arg(long, value_name = "PATH")]
+    socket: Option<PathBuf>,
+    /// Print the answer as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+impl Reload {
+    pub(super) fn run(self) -> u8 {
+        let path = self.socket.unwrap_or_else(default_path);
+        let (status, answer) = match ask(&path, "POST", "/reload", String::new()) {
+            Ok(answered) => answered,
+            Err(Failed::NotReached(e)) => {
+                say(&format!(
+                    "busbar: no gateway is reached at {e}; name its socket with --socket"
+                ));
+                return exit::NOT_REACHED;
+            }
+            Err(Failed::Broken(e)) => {
+                say(&format!("busbar: the gateway's answer can't be read: {e}"));
+                return exit::NOT_REACHED;
+            }
+        };
+        let is_done = status == 200;
+        let text = |key: &str| answer[key].as_str().map(str::trim_end).map(str::to_owned);
+        if self.json {
+            println!("{answer}");
+        } else if is_done {
+            for warning in answer["warnings"].as_array().into_iter().flatten() {
+                say(warning.as_str().unwrap_or_default());
+            }
+            println!("{}", text("text").unwrap_or_default());
+        } else {
+            let why = text("report").or(text("error")).unwrap_or_else(|| answer.to_string());
+            say(&why);
+        }
+        if is_done { 0 } else { exit::FAILED }
+    }
+}

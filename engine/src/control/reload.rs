@@ -1,0 +1,185 @@
+//! Another configuration: compiled aside, refused whole or adopted whole.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde_json::json;
+use tokio::sync::oneshot;
+
+use super::voice::systemd;
+use super::{Control, Ended, say};
+use crate::admin::Answer;
+use crate::config::Loaded;
+use crate::rt;
+use crate::snapshot::Server;
+use crate::time::Mono;
+use crate::worker::mailbox::{Adoption, ToWorker};
+
+/// A worker that has not adopted a configuration by then hangs.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+type Asker = Option<oneshot::Sender<Answer>>;
+
+/// How the configuration is read, at the start and again.
+pub struct Loader {
+    /// As messages name it.
+    pub name: String,
+    pub load: Box<dyn Fn() -> Result<Loaded, String>>,
+}
+
+/// A configuration that some worker has not adopted yet.
+pub(super) struct Pending {
+    generation: u64,
+    pub(super) began: Mono,
+    pub(super) patience_ends: Mono,
+    changes: String,
+    warnings: Vec<String>,
+    asker: Asker,
+}
+
+impl Control {
+    /// Reads the configuration again. Refused, it changes nothing.
+    pub(super) async fn reload(&mut self, asker: Asker) -> Option<Ended> {
+        if self.drain.is_some() {
+            refuse(asker, json!({ "error": "the gateway is draining" }));
+            return None;
+        }
+        let began = rt::now();
+        systemd::reloading();
+        let loaded = match (self.loader.load)() {
+            Ok(loaded) => loaded,
+            Err(e) => {
+                self.refused(asker, &e, json!({ "error": e }));
+                return None;
+            }
+        };
+        self.follow(&loaded.files);
+        let found = &loaded.diagnostics;
+        let Some(snapshot) = loaded.snapshot else {
+            let report = found.render(false);
+            let json = serde_json::from_str::<serde_json::Value>(&found.render_json());
+            let json = json!({ "error": "the configuration has mistakes", "report": report,
+                               "found": json.unwrap_or_default() });
+            self.refused(asker, report.trim_end(), json);
+            return None;
+        };
+        let plan = self
+            .counted
+            .check(&snapshot)
+            .and_then(|derived| self.sockets.plan(&snapshot).map(|plan| (plan, derived)));
+        let (plan, derived) = match plan {
+            Ok(plan) => plan,
+            Err(e) => {
+                self.refused(asker, &e, json!({ "error": e }));
+                return None;
+            }
+        };
+        let mut warnings = self.unchanged_until_restart(&snapshot.server);
+        tokio::select! {
+            unknown = self.names.learn(&snapshot) => warnings.extend(unknown),
+            () = self.signals.end() => {
+                self.sockets.abandon(plan);
+                refuse(asker, json!({ "error": "the gateway is draining" }));
+                self.begin_drain();
+                return self.step_drain();
+            }
+        }
+        let changes = self.digests.changes_to(&loaded.digests);
+        self.digests = loaded.digests;
+        let report = found.render(false);
+        warnings.extend((!report.is_empty()).then(|| report.trim_end().to_owned()));
+        let snapshot = self.publisher.publish(snapshot, rt::now());
+        let generation = snapshot.generation;
+        let patience_ends = rt::now().after(PATIENCE);
+        self.pending.push(Pending { generation, began, patience_ends, changes, warnings, asker });
+        let bounds = self.counted.adopt(&snapshot, derived);
+        self.names.keep(&snapshot, &self.learned.0);
+        let serves = plan.serves.clone();
+        let opened = self.sockets.take(plan);
+        for (worker, opened) in opened.into_iter().enumerate() {
+            let adoption = Adoption {
+                snapshot: snapshot.clone(),
+                bounds: bounds.clone(),
+                clients: self.counted.clients(),
+                opened,
+                sockets: serves.clone(),
+                resolved: self.names.resolved(),
+            };
+            self.workers.send(worker, ToWorker::Adopt(Box::new(adoption)));
+        }
+        None
+    }
+
+    fn follow(&mut self, files: &[PathBuf]) {
+        if let Some(watch) = &mut self.watch {
+            watch.follow(files);
+        }
+    }
+
+    fn refused(&self, asker: Asker, why: &str, json: serde_json::Value) {
+        let generation = self.publisher.present().map_or(0, |s| s.generation);
+        say(&format!("{why}\nrefused; generation {generation} stays in force"));
+        systemd::ready(&self.status_line());
+        refuse(asker, json);
+    }
+
+    /// What a file may say and a running process can't follow.
+    fn unchanged_until_restart(&self, next: &Server) -> Vec<String> {
+        let now = &self.publisher.present().expect("it runs on one").server;
+        let changed = [
+            ("workers", now.workers != next.workers),
+            ("pin", now.pin != next.pin),
+            ("driver", now.driver != next.driver),
+            ("memory_max", now.memory_max != next.memory_max),
+        ];
+        let changed = changed.iter().filter(|(_, changed)| *changed);
+        let line = |(key, _): &(&str, bool)| {
+            format!("warning: `server.{key}` has changed; that takes a restart")
+        };
+        changed.map(line).collect()
+    }
+
+    /// The last worker has adopted `generation`.
+    pub(super) fn in_force(&mut self, generation: u64) {
+        let took = |pending: &Pending| rt::now().since(pending.began);
+        for pending in self.pending.extract_if(.., |p| p.generation <= generation) {
+            let ms = took(&pending).as_secs_f64() * 1000.0;
+            let (changes, generation) = (&pending.changes, pending.generation);
+            let text = format!("generation {generation} in force ({changes}) in {ms:.1} ms");
+            for line in pending.warnings.iter().chain([&text]) {
+                say(line);
+            }
+            let json = json!({ "generation": generation, "changes": changes, "took_ms": ms,
+                               "text": text, "warnings": pending.warnings });
+            answer(pending.asker, true, json);
+        }
+        systemd::ready(&self.status_line());
+    }
+
+    /// Says which workers have not adopted what was published long ago.
+    pub(super) fn tell_overdue(&mut self) {
+        let now = rt::now();
+        for pending in self.pending.extract_if(.., |p| p.patience_ends <= now) {
+            let is_late = |(_, adopted): &(usize, &u64)| **adopted < pending.generation;
+            let late = self.adopted.iter().enumerate().filter(is_late);
+            let late: Vec<String> = late.map(|(worker, _)| worker.to_string()).collect();
+            let text = format!(
+                "generation {} is published, but workers have not taken it up: {}; they hang",
+                pending.generation,
+                late.join(", ")
+            );
+            say(&text);
+            answer(pending.asker, false, json!({ "error": text }));
+        }
+    }
+}
+
+fn refuse(asker: Asker, json: serde_json::Value) {
+    answer(asker, false, json);
+}
+
+fn answer(asker: Asker, is_done: bool, json: serde_json::Value) {
+    if let Some(asker) = asker {
+        let _ = asker.send(Answer { is_done, json });
+    }
+}

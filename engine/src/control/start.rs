@@ -1,0 +1,226 @@
+//! From a loaded configuration to running workers, or one clear line.
+
+use std::net::SocketAddr;
+
+use serde_json::json;
+use tokio::sync::mpsc;
+
+use super::bounds::Counted;
+use super::cores::{self, Cores};
+use super::publish::Publisher;
+use super::reload::Loader;
+use super::resolver::Names;
+use super::sockets::{Sockets, address_text};
+use super::voice::{say, say_all, systemd};
+use super::watch::Watch;
+use super::workers::Workers;
+use super::{Control, Ended, Failed, Signals, Task, Total};
+use crate::admin::{self, Asks, HttpDoor, SocketDoor};
+use crate::config::Loaded;
+use crate::rt::{self, Ran};
+use crate::snapshot::{Driver, Snapshot};
+use crate::worker::mailbox::{Adoption, FromWorker};
+
+/// Share of the memory this process may use that connection buffers take at most.
+const MEMORY_SHARE: u64 = 4;
+const MEMORY_DEFAULT_MAX: u64 = 1 << 30;
+/// Names of listeners in the line that says where requests are accepted.
+const LISTENERS_SAID: usize = 4;
+/// Answers of resolvers that wait for control.
+const LEARNED_MAX: usize = 256;
+
+/// What a run starts with.
+pub struct Options {
+    pub loader: Loader,
+    pub first: Loaded,
+    /// Reload when a file of the configuration changes.
+    pub watch: bool,
+}
+
+/// The doors of the admin interface that are open.
+pub(super) struct Doors {
+    pub(super) socket: Option<std::path::PathBuf>,
+    pub(super) address: Option<SocketAddr>,
+    _serving: Vec<Task>,
+}
+
+/// Runs the gateway until it is told to end.
+pub fn run(options: Options) -> Result<Ended, Failed> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|e| Failed::Start(format!("the control thread can't start: {e}")))?;
+    runtime.block_on(async {
+        let control = start(options).await.map_err(Failed::Start)?;
+        control.announce();
+        systemd::ready(&control.status_line());
+        Ok(control.run().await)
+    })
+}
+
+async fn start(options: Options) -> Result<Control, String> {
+    let Options { loader, first, watch } = options;
+    let snapshot = first.snapshot.ok_or("the configuration has mistakes")?;
+    let began = rt::now();
+    let cores = Cores::find(&snapshot.server);
+    let mut counted = Counted::new(cores.workers, seed_u64());
+    let derived = counted.check(&snapshot)?;
+    let mut sockets = Sockets::new(cores.workers);
+    let plan = sockets.plan(&snapshot)?;
+    let signals = Signals::new().map_err(|e| format!("signals can't be heard: {e}"))?;
+    let (asks, heard) = admin::asks();
+    let doors = Doors::open(&snapshot, &asks).await?;
+    let mut names = Names::default();
+    names.learn(&snapshot).await.iter().for_each(|warning| say(warning));
+    let mut publisher = Publisher::new(cores.workers);
+    let snapshot = publisher.publish(snapshot, rt::now());
+    let learned = mpsc::channel(LEARNED_MAX);
+    names.keep(&snapshot, &learned.0);
+    let bounds = counted.adopt(&snapshot, derived);
+    let serves = plan.serves.clone();
+    let opened = sockets.take(plan);
+    let adoption = |opened| Adoption {
+        snapshot: snapshot.clone(),
+        bounds: bounds.clone(),
+        clients: counted.clients(),
+        opened,
+        sockets: serves.clone(),
+        resolved: names.resolved(),
+    };
+    let adoptions = opened.into_iter().map(adoption).collect();
+    let memory = buffer_bytes(&snapshot) / u64::from(cores.workers);
+    let workers = Workers::start(adoptions, &cores, snapshot.server.driver, memory as usize);
+    let workers = workers.inspect_err(|_| sockets.remove_unix())?;
+    let driver = all_run(&workers).await.inspect_err(|_| sockets.remove_unix())?;
+    let adopted = vec![snapshot.generation; workers.len()];
+    let watch = match watch {
+        true => Some(Watch::new(&first.files)?),
+        false => None,
+    };
+    Ok(Control {
+        loader,
+        driver,
+        began,
+        workers,
+        publisher,
+        sockets,
+        counted,
+        names,
+        learned,
+        signals,
+        asks: heard,
+        doors,
+        watch,
+        pending: Vec::new(),
+        digests: first.digests,
+        adopted,
+        drain: None,
+        total: Total::default(),
+    })
+}
+
+fn seed_u64() -> u64 {
+    let mut bytes = [0; 8];
+    bytes.copy_from_slice(&rt::entropy()[..8]);
+    u64::from_le_bytes(bytes)
+}
+
+fn buffer_bytes(snapshot: &Snapshot) -> u64 {
+    let given = snapshot.server.memory_max;
+    given.unwrap_or_else(|| (cores::memory_allowed() / MEMORY_SHARE).min(MEMORY_DEFAULT_MAX))
+}
+
+/// Waits until every worker runs; which driver they run on.
+async fn all_run(workers: &Workers) -> Result<Ran, String> {
+    let mut driver = Ran::Epoll;
+    for _ in 0..workers.len() {
+        match workers.next().await {
+            (_, FromWorker::Runs(ran)) => driver = ran,
+            (id, FromWorker::Failed(e)) => return Err(format!("worker {id} can't start: {e}")),
+            (id, _) => return Err(format!("worker {id} ended before it began")),
+        }
+    }
+    Ok(driver)
+}
+
+impl Doors {
+    async fn open(_snapshot: &Snapshot, asks: &Asks) -> Result<Doors, String> {
+        let mut doors = Doors { socket: None, address: None, _serving: Vec::new() };
+        let path = admin::default_path();
+        match SocketDoor::bind(&path) {
+            Ok(door) => {
+                doors.socket = Some(door.path().to_owned());
+                doors._serving.push(Task(door.serve(asks.clone())));
+            }
+            Err(e) => say(&format!(
+                "warning: no admin socket at {}: {e}; `busbar reload` won't reach this gateway",
+                path.display()
+            )),
+        }
+        let address = SocketAddr::from(([127, 0, 0, 1], 9911));
+        match HttpDoor::bind(address).await {
+            Ok(door) => {
+                doors.address = Some(door.address());
+                doors._serving.push(Task(door.serve(asks.clone(), None)));
+            }
+            Err(e) => say(&format!("warning: no admin on http://{address}: {e}")),
+        }
+        Ok(doors)
+    }
+}
+
+impl Control {
+    /// Says what runs, in at most six lines.
+    fn announce(&self) {
+        let snapshot = self.publisher.present().expect("just published");
+        let (version, name) = (env!("CARGO_PKG_VERSION"), &self.loader.name);
+        let (routes, upstreams) = (snapshot.routes.len(), snapshot.upstreams.len());
+        let mut lines = vec![format!(
+            "busbar {version} runs {name}, generation {}: {}, {}",
+            snapshot.generation,
+            counted(routes, "route"),
+            counted(upstreams, "upstream"),
+        )];
+        let workers = counted(self.workers.len(), "worker");
+        let driver = self.driver.name();
+        lines.push(match (snapshot.server.driver, self.driver) {
+            (Driver::Auto, Ran::Epoll) => format!(
+                "{workers} on {driver}: io_uring is refused here (an old kernel, a container's \
+                 seccomp profile or kernel.io_uring_disabled)"
+            ),
+            _ => format!("{workers} on {driver}"),
+        });
+        let listeners: Vec<String> = snapshot
+            .listeners
+            .iter()
+            .map(|l| format!("{} ({})", address_text(&l.address), l.name))
+            .collect();
+        let more = match listeners.len().saturating_sub(LISTENERS_SAID) {
+            0 => String::new(),
+            more => format!(", and {more} more"),
+        };
+        let said = listeners[..listeners.len().min(LISTENERS_SAID)].join(", ");
+        lines.push(format!("listening on {said}{more}"));
+        let doors: Vec<String> = [
+            self.doors.address.map(|a| format!("http://{a}")),
+            self.doors.socket.as_ref().map(|p| p.display().to_string()),
+        ]
+        .into_iter()
+        .flatten()
+        .collect();
+        if !doors.is_empty() {
+            lines.push(format!("admin on {}", doors.join(" and ")));
+        }
+        let mut json = self.status();
+        json["event"] = json!("started");
+        json["admin"] = json!(doors);
+        say_all(&lines, &json);
+    }
+}
+
+fn counted(count: usize, what: &str) -> String {
+    match count {
+        1 => format!("1 {what}"),
+        _ => format!("{count} {what}s"),
+    }
+}

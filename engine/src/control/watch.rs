@@ -1,0 +1,150 @@
+//! Changes of the configuration's files, told once they have settled.
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use notify::{RecommendedWatcher, RecursiveMode, Watcher};
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+
+/// An editor writes, renames and sets modes; Kubernetes swaps a symlink. All of that is one
+/// change, and it is over when nothing happened for this long.
+const SETTLED: Duration = Duration::from_millis(200);
+
+/// Watches the directories of files: a file's own watch would be lost with its first rename.
+pub struct Watch {
+    watcher: RecommendedWatcher,
+    events: mpsc::Receiver<()>,
+    watched: Vec<PathBuf>,
+    files: Vec<PathBuf>,
+    /// Of the contents, as they last were: a directory has other files, too.
+    digest: u64,
+    /// Something happened; settled by then unless more happens.
+    settled_at: Option<Instant>,
+}
+
+impl Watch {
+    pub fn new(files: &[PathBuf]) -> Result<Watch, String> {
+        let (tell, events) = mpsc::channel(1);
+        let watcher = notify::recommended_watcher(move |_| _ = tell.try_send(()))
+            .map_err(|e| format!("files can't be watched: {e}"))?;
+        let (watched, files_none, digest) = (Vec::new(), Vec::new(), 0);
+        let mut watch =
+            Watch { watcher, events, watched, files: files_none, digest, settled_at: None };
+        watch.follow(files);
+        Ok(watch)
+    }
+
+    /// These files from now on, as they are now.
+    pub fn follow(&mut self, files: &[PathBuf]) {
+        let mut directories: Vec<PathBuf> = files.iter().flat_map(|f| directories(f)).collect();
+        directories.sort();
+        directories.dedup();
+        for gone in self.watched.iter().filter(|d| !directories.contains(d)) {
+            let _ = self.watcher.unwatch(gone);
+        }
+        for fresh in directories.iter().filter(|d| !self.watched.contains(d)) {
+            // One that is not there can't change; the next load says that it is missing.
+            let _ = self.watcher.watch(fresh, RecursiveMode::NonRecursive);
+        }
+        self.watched = directories;
+        self.files = files.to_vec();
+        self.digest = digest(&self.files);
+    }
+
+    /// Waits until the contents have changed and settled. Dropped, it loses nothing.
+    pub async fn changed(&mut self) {
+        loop {
+            match self.settled_at {
+                None => match self.events.recv().await {
+                    Some(()) => self.settled_at = Some(Instant::now() + SETTLED),
+                    None => return std::future::pending().await,
+                },
+                Some(at) => match tokio::time::timeout_at(at, self.events.recv()).await {
+                    Ok(_) => self.settled_at = Some(Instant::now() + SETTLED),
+                    Err(_) => {
+                        self.settled_at = None;
+                        let digest = digest(&self.files);
+                        if digest != self.digest {
+                            self.digest = digest;
+                            return;
+                        }
+                    }
+                },
+            }
+        }
+    }
+}
+
+/// Where a change of `path` shows: its directory, and that of the file it is a link to.
+fn directories(path: &Path) -> Vec<PathBuf> {
+    if path.is_dir() {
+        return vec![path.to_owned()];
+    }
+    let mut found = Vec::new();
+    let target = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    for path in [path, &target] {
+        match path.parent() {
+            Some(parent) if !parent.as_os_str().is_empty() => found.push(parent.to_owned()),
+            _ => found.push(PathBuf::from(".")),
+        }
+    }
+    found
+}
+
+/// Of files their contents, of directories the names and contents of the configurations in them.
+fn digest(files: &[PathBuf]) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    for file in files {
+        file.hash(&mut hasher);
+        if !file.is_dir() {
+            std::fs::read(file).ok().hash(&mut hasher);
+            continue;
+        }
+        let entries = std::fs::read_dir(file).into_iter().flatten().flatten();
+        let mut inside: Vec<PathBuf> = entries.map(|entry| entry.path()).collect();
+        inside.sort();
+        for path in inside.iter().filter(|path| path.extension().is_some_and(|e| e == "toml")) {
+            path.hash(&mut hasher);
+            std::fs::read(path).ok().hash(&mut hasher);
+        }
+    }
+    hasher.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Editors rename over the file, Kubernetes swaps a link of the directory.
+    #[test]
+    fn renames_and_swapped_links_are_heard_and_other_files_are_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        for (version, text) in [("v1", "a"), ("v2", "b")] {
+            std::fs::create_dir(at(version)).unwrap();
+            std::fs::write(at(version).join("busbar.toml"), text).unwrap();
+        }
+        std::os::unix::fs::symlink("v1", at("data")).unwrap();
+        std::os::unix::fs::symlink("data/busbar.toml", at("busbar.toml")).unwrap();
+        std::fs::write(at("plain.toml"), "x").unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let mut watch = Watch::new(&[at("busbar.toml"), at("plain.toml")]).unwrap();
+            let soon = Duration::from_secs(20);
+            let heard =
+                async |watch: &mut Watch| tokio::time::timeout(soon, watch.changed()).await.is_ok();
+            std::os::unix::fs::symlink("v2", at("next")).unwrap();
+            std::fs::rename(at("next"), at("data")).unwrap();
+            assert!(heard(&mut watch).await, "a swapped link");
+            std::fs::write(at("plain.toml~"), "y").unwrap();
+            std::fs::rename(at("plain.toml~"), at("plain.toml")).unwrap();
+            assert!(heard(&mut watch).await, "a rename");
+            std::fs::write(at("other.txt"), "z").unwrap();
+            std::fs::write(at("plain.toml"), "y").unwrap();
+            let quiet = tokio::time::timeout(SETTLED * 3, watch.changed()).await;
+            assert!(quiet.is_err(), "the same text, and another file");
+        });
+    }
+}

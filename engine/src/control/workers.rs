@@ -1,0 +1,99 @@
+//! The workers' threads: started, told, heard.
+
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use tokio::sync::Notify;
+
+use super::cores::Cores;
+use super::say;
+use crate::rt;
+use crate::snapshot::Driver;
+use crate::worker::mailbox::{self, Adoption, FromWorker, Mailbox, Outbox, ToWorker, mailbox};
+use crate::worker::{self, Seat};
+
+/// All workers of the process.
+#[derive(Debug)]
+pub struct Workers {
+    mailboxes: Vec<Mailbox>,
+    /// Joined by the end of the process: a worker that hangs must not hang that.
+    _threads: Vec<JoinHandle<()>>,
+    outbox: Outbox,
+    heard: Arc<Notify>,
+}
+
+impl Workers {
+    /// One thread for each adoption.
+    pub fn start(
+        adoptions: Vec<Adoption>,
+        cores: &Cores,
+        driver: Driver,
+        buf_bytes_max: usize,
+    ) -> Result<Workers, String> {
+        let heard = Arc::new(Notify::new());
+        let wake = heard.clone();
+        let outbox = Outbox::new(move || wake.notify_one());
+        let workers = adoptions.len() as u32;
+        let (mut mailboxes, mut threads) = (Vec::new(), Vec::new());
+        for (id, adoption) in adoptions.into_iter().enumerate() {
+            let id = id as u32;
+            let failed = |e: std::io::Error| format!("worker {id} can't start: {e}");
+            let (mailbox, slot) = mailbox().map_err(failed)?;
+            let (seed, outbox) = (rt::entropy(), outbox.clone());
+            let seat = Seat { id, workers, adoption, outbox, buf_bytes_max, seed };
+            let core = cores.pin_to(id);
+            let thread = std::thread::Builder::new()
+                .name(format!("worker-{id}"))
+                .spawn(move || work(seat, slot, core, driver))
+                .map_err(failed)?;
+            threads.push(thread);
+            mailboxes.push(mailbox);
+        }
+        Ok(Workers { mailboxes, _threads: threads, outbox, heard })
+    }
+
+    pub fn len(&self) -> usize {
+        self.mailboxes.len()
+    }
+
+    pub fn send(&self, worker: usize, message: ToWorker) {
+        if !self.mailboxes[worker].send(message) {
+            say(&format!("worker {worker} takes no messages: it hangs"));
+        }
+    }
+
+    pub fn send_all(&self, message: impl Fn() -> ToWorker) {
+        (0..self.len()).for_each(|worker| self.send(worker, message()));
+    }
+
+    /// The next message of any worker. Dropped, it loses none.
+    pub async fn next(&self) -> (u32, FromWorker) {
+        loop {
+            if let Some(message) = self.outbox.next() {
+                return message;
+            }
+            self.heard.notified().await;
+        }
+    }
+}
+
+/// A worker's thread.
+fn work(seat: Seat, slot: mailbox::Slot, core: Option<core_affinity::CoreId>, driver: Driver) {
+    if let Some(core) = core {
+        core_affinity::set_for_current(core);
+    }
+    let (id, outbox) = (seat.id, seat.outbox.clone());
+    let last = outbox.clone();
+    let ran = rt::run(driver, |ran| async move {
+        let inbox = match slot.open() {
+            Ok(inbox) => inbox,
+            Err(e) => return outbox.tell(id, FromWorker::Failed(e)),
+        };
+        outbox.tell(id, FromWorker::Runs(ran));
+        let report = worker::run(seat, inbox).await;
+        outbox.tell(id, FromWorker::Report(Box::new(report)));
+    });
+    if let Err(e) = ran {
+        last.tell(id, FromWorker::Failed(e));
+    }
+}

@@ -1,0 +1,124 @@
+//! What a worker hears from control: another configuration, names, the stages of a drain.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+
+use crate::ids::SocketId;
+use crate::rt;
+use crate::rt::timer::Cut;
+use crate::upstream::Resolved;
+use crate::worker::Worker;
+use crate::worker::accept::{self, Acceptor, Listening, Socket, Use};
+use crate::worker::mailbox::{Adoption, FromWorker, ToWorker};
+use crate::worker::view::View;
+
+impl Worker {
+    pub(super) fn hear(self: &Rc<Worker>, message: ToWorker) {
+        match message {
+            ToWorker::Adopt(adoption) => {
+                let generation = adoption.snapshot.generation;
+                let before = self.view();
+                let view =
+                    View::new(adoption.snapshot.clone(), (self.id, self.workers), Some(&before));
+                self.view.replace(Rc::new(view));
+                self.adopt(*adoption, &before);
+                self.outbox.tell(self.id, FromWorker::Adopted(generation));
+            }
+            ToWorker::Drain => {
+                self.draining.set(true);
+                self.view().upstreams.iter().for_each(|u| u.close_idle());
+                self.timers.drain_idle();
+                self.announce();
+            }
+            ToWorker::CutExchanges => self.cut(Cut::Exchanges),
+            ToWorker::CutTunnels => self.cut(Cut::Tunnels),
+            ToWorker::CutAll => self.cut(Cut::All),
+            ToWorker::Resolved(resolved) => self.resolve(&resolved),
+        }
+    }
+
+    fn cut(&self, what: Cut) {
+        self.cut.set(self.cut.get() + self.timers.cut(what));
+    }
+
+    fn resolve(&self, resolved: &Resolved) {
+        let view = self.view();
+        for (local, upstream) in view.upstreams.iter().zip(&view.snapshot.upstreams) {
+            local.resolve(upstream, resolved);
+        }
+    }
+
+    /// Listeners and sockets as the present view wants them; `before` is the view until now.
+    pub(super) fn adopt(self: &Rc<Worker>, adoption: Adoption, before: &Rc<View>) {
+        let view = self.view();
+        adoption.resolved.iter().for_each(|resolved| self.resolve(resolved));
+        if adoption.clients.is_some() {
+            self.clients.replace(adoption.clients);
+        }
+        let mut old = self.listenings.take();
+        let mut listenings = Vec::with_capacity(adoption.bounds.len());
+        for (bounds, key) in adoption.bounds.iter().zip(&view.snapshot.keys.listeners) {
+            let listening = match old.iter().position(|l| l.key == *key) {
+                Some(known) => old.swap_remove(known),
+                None => Listening::new(*key, bounds),
+            };
+            listening.adopt(bounds);
+            listenings.push(listening);
+        }
+        for gone in old {
+            gone.retire(before.clone());
+            self.timers.drain_group(gone.key.0);
+        }
+        let serves = |id: SocketId| {
+            let found = adoption.sockets.iter().find(|(socket, _)| *socket == id);
+            found.map(|(_, listener)| {
+                let backlog = view.snapshot.listener(*listener).backlog;
+                (Use::of(&listenings[listener.index()]), backlog)
+            })
+        };
+        self.acceptors.borrow_mut().retain(|acceptor| match serves(acceptor.id) {
+            Some((listening, backlog)) => {
+                acceptor.listener.set_backlog(backlog);
+                acceptor.listening.replace(listening);
+                true
+            }
+            None => {
+                acceptor.retired.set(true);
+                false
+            }
+        });
+        for socket in adoption.opened {
+            match serves(socket.id) {
+                Some((listening, _)) => self.accept_on(socket, listening),
+                None => debug_assert!(false, "a socket is opened for a listener"),
+            }
+        }
+        self.listenings.replace(listenings);
+        self.announce();
+    }
+
+    fn accept_on(self: &Rc<Worker>, socket: Socket, listening: Use) {
+        let Ok(listener) = rt::Listener::adopt(socket.end, socket.unix) else {
+            return self.panics.set(self.panics.get() + 1);
+        };
+        let acceptor = Rc::new(Acceptor {
+            id: socket.id,
+            listener,
+            listening: RefCell::new(listening),
+            retired: Cell::new(false),
+        });
+        self.acceptors.borrow_mut().push(acceptor.clone());
+        self.accepting.set(self.accepting.get() + 1);
+        let w = self.clone();
+        self.spawn(async move {
+            let id = acceptor.id;
+            accept::accept_loop(w.clone(), &acceptor).await;
+            // A drain ends the loop with the acceptor still in the list.
+            w.acceptors.borrow_mut().retain(|a| a.id != id);
+            drop(acceptor);
+            w.accepting.set(w.accepting.get() - 1);
+            w.outbox.tell(w.id, FromWorker::Closed(id));
+            w.announce();
+        });
+    }
+}
