@@ -83,3 +83,68 @@ fn version_help_and_bad_flags() {
     assert_eq!(run(&["run", "--no-such-flag"], dir.path()).0, Some(2));
     assert_eq!(run(&["run", "--host", "a"], dir.path()).0, Some(1));
 }
+
+#[test]
+fn what_stands_in_the_place_of_the_file_is_not_passed_over() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = dir.path().join("busbar.toml");
+    std::fs::create_dir(&at).unwrap();
+    let (code, out, err) = run(&["check"], dir.path());
+    assert_eq!((code, out.as_str()), (Some(1), ""));
+    assert!(err.contains("busbar.toml"), "{err}");
+    std::fs::remove_dir(&at).unwrap();
+    std::os::unix::fs::symlink("nowhere", &at).unwrap();
+    assert_eq!(run(&["check"], dir.path()).0, Some(1));
+    std::fs::remove_file(&at).unwrap();
+    assert_eq!(run(&["check"], dir.path()).0, Some(0), "the welcome");
+}
+
+#[test]
+fn a_printed_configuration_checks_clean_or_is_not_printed() {
+    let dir = tempfile::tempdir().unwrap();
+    for to in ["http://h:1/path", "3000", "ftp://h:1"] {
+        let (code, out, err) = run(&["run", "--to", to, "--print-config"], dir.path());
+        assert_eq!((code, out.as_str()), (Some(1), ""), "{to}");
+        assert!(err.contains("E124"), "{err}");
+    }
+    let args = ["run", "--to", "h:1", "--set", "server.workers=1", "--print-config"];
+    assert_eq!(run(&args, dir.path()).0, Some(2), "it would leave the set out");
+}
+
+#[test]
+fn a_reader_that_leaves_is_no_mistake() {
+    let dir = tempfile::tempdir().unwrap();
+    let script = "\"$0\" check >/dev/full; echo $?; \"$0\" run --to 3000 2>/dev/full; echo $?";
+    let mut command = Command::new("sh");
+    let out = command.args(["-c", script]).arg(binary()).current_dir(dir.path());
+    let out = out.output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&out.stdout), "0\n1\n");
+}
+
+#[test]
+fn a_start_says_what_runs_in_at_most_six_lines() {
+    let dir = tempfile::tempdir().unwrap();
+    let port = harness::free_port();
+    let mut text = String::from("[route.a]\nrespond = \"x\"\n");
+    for i in 0..20 {
+        text += &format!("[listener.l{i}]\naddress = \"unix:{}/{i}\"\n", dir.path().display());
+    }
+    let file = dir.path().join("many.toml");
+    std::fs::write(&file, &text).unwrap();
+    for args in [vec!["run", file.to_str().unwrap()], vec!["run", "--to", "127.0.0.1:9"]] {
+        let dir = tempfile::tempdir().unwrap();
+        let mut command = Command::new(binary());
+        command.args(&args);
+        if args.len() > 2 {
+            command.args(["--listen", &format!("127.0.0.1:{port}")]);
+        }
+        let gateway = Gateway::spawn(command, port, dir);
+        gateway.wait_for("admin on");
+        let log = gateway.log();
+        let lines = log.lines().filter(|l| !l.contains("no admin on http")).count();
+        assert!(lines <= 6, "{log}");
+        for part in ["busbar 0.", "generation 1", "workers on", "listening on", "busbar.sock"] {
+            assert!(log.contains(part), "{part}: {log}");
+        }
+    }
+}

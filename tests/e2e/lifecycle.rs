@@ -76,7 +76,7 @@ on_both_drivers! {
 
     fn an_idle_worker_sleeps(driver: &str) {
         let gateway = Gateway::with(&Config {
-            text: "[route.all]\nrespond = \"ok\"\n", driver, workers: 1 });
+            text: "[route.all]\nrespond = \"ok\"\n", driver, workers: 1, args: &[] });
         let mut client = Client::connect(&gateway.address());
         client.ask("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
         harness::eventually("it has come to rest", {

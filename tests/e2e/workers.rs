@@ -11,7 +11,7 @@ on_both_drivers! {
         let origin = Origin::new();
         let config = format!("[route.app]\nto = \"http://{}\"\n", origin.address());
         origin.serve(|_| b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok".to_vec());
-        let gateway = Gateway::with(&Config { text: &config, driver, workers: 4 });
+        let gateway = Gateway::with(&Config { text: &config, driver, workers: 4, args: &[] });
         let mut clients: Vec<Client> = (0..64).map(|_| Client::connect(&gateway.address())).collect();
         for _ in 0..5 {
             for client in &mut clients {

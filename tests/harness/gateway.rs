@@ -1,6 +1,7 @@
 //! The real binary, run on a configuration of the test.
 
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
@@ -30,6 +31,8 @@ pub struct Gateway {
     pub port: u16,
     log: Arc<Mutex<String>>,
     pub dir: tempfile::TempDir,
+    driver: String,
+    workers: u32,
 }
 
 /// A configuration with `PORT` for the listener's port.
@@ -37,39 +40,75 @@ pub struct Config<'a> {
     pub text: &'a str,
     pub driver: &'a str,
     pub workers: u32,
+    /// Further arguments of `busbar run`.
+    pub args: &'a [&'a str],
+}
+
+/// The text of a file, with what the test leaves open.
+fn whole(config: &Config<'_>, port: u16) -> String {
+    let Config { driver, workers, .. } = config;
+    let text = config.text.replace("PORT", &port.to_string());
+    let server = format!("[server]\ndriver = \"{driver}\"\nworkers = {workers}");
+    let text = match text.contains("[server]") {
+        true => text.replace("[server]", &server),
+        false => format!("{server}\n{text}"),
+    };
+    match text.contains("[listener.") {
+        true => text,
+        false => format!("{text}\n[listener.web]\naddress = \"127.0.0.1:{port}\"\n"),
+    }
 }
 
 impl Gateway {
     /// Runs `text` (with `PORT` replaced) on a driver with one worker, and waits until it listens.
     pub fn start(driver: &str, text: &str) -> Gateway {
-        Gateway::with(&Config { text, driver, workers: 1 })
+        Gateway::with(&Config { text, driver, workers: 1, args: &[] })
     }
 
     pub fn with(config: &Config<'_>) -> Gateway {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let port = free_port();
-        let text = config.text.replace("PORT", &port.to_string());
-        let text = match text.contains("[server]") {
-            true => text.replace(
-                "[server]",
-                &format!("[server]\ndriver = \"{}\"\nworkers = {}", config.driver, config.workers),
-            ),
-            false => format!(
-                "[server]\ndriver = \"{}\"\nworkers = {}\n{text}",
-                config.driver, config.workers
-            ),
-        };
-        let text = match text.contains("[listener.") {
-            true => text,
-            false => format!("{text}\n[listener.web]\naddress = \"127.0.0.1:{port}\"\n"),
-        };
         let file = dir.path().join("busbar.toml");
-        std::fs::write(&file, &text).expect("the directory is ours");
+        std::fs::write(&file, whole(config, port)).expect("the directory is ours");
         let mut command = Command::new(binary());
-        command.arg("run").arg(&file);
-        let gateway = Gateway::spawn(command, port, dir);
+        command.arg("run").arg(&file).args(config.args);
+        let mut gateway = Gateway::spawn(command, port, dir);
+        (gateway.driver, gateway.workers) = (config.driver.to_owned(), config.workers);
         gateway.wait_for("listening on");
         gateway
+    }
+
+    /// Puts another configuration in the place of the present one, as editors do; nothing is told.
+    pub fn rewrite(&self, text: &str) {
+        let config = Config { text, driver: &self.driver, workers: self.workers, args: &[] };
+        let (file, beside) = (self.file(), self.dir.path().join("busbar.toml~"));
+        std::fs::write(&beside, whole(&config, self.port)).expect("the directory is ours");
+        std::fs::rename(&beside, &file).expect("the directory is ours");
+    }
+
+    pub fn file(&self) -> PathBuf {
+        self.dir.path().join("busbar.toml")
+    }
+
+    /// Asks over the admin socket: the status and the body.
+    pub fn admin(&self, method: &str, path: &str) -> (u16, String) {
+        let mut stream = UnixStream::connect(self.dir.path().join("busbar.sock"))
+            .expect("the admin socket listens");
+        let head = format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n");
+        let length = if method == "POST" { "Content-Length: 0\r\n" } else { "" };
+        stream.write_all(format!("{head}{length}\r\n").as_bytes()).expect("it reads");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("it answers");
+        let status = answer.get(9..12).and_then(|s| s.parse().ok()).expect("a status");
+        let body = answer.split_once("\r\n\r\n").map(|(_, body)| body.to_owned());
+        (status, body.unwrap_or_default())
+    }
+
+    /// Reloads and returns the answer, which must be that it is in force.
+    pub fn reload(&self) -> String {
+        let (status, answer) = self.admin("POST", "/reload");
+        assert_eq!(status, 200, "{answer}");
+        answer
     }
 
     /// Runs any command line of the binary, with its standard error collected.
@@ -93,7 +132,7 @@ impl Gateway {
                 log.push('\n');
             }
         });
-        Gateway { child, port, log, dir }
+        Gateway { child, port, log, dir, driver: String::new(), workers: 0 }
     }
 
     pub fn address(&self) -> String {

@@ -2,7 +2,7 @@
 
 use clap::{Args, ValueEnum};
 
-use super::{Source, exit, is_coloured};
+use super::{Source, exit, print, show};
 use crate::control::say;
 
 #[derive(Debug, Args)]
@@ -36,21 +36,17 @@ impl Check {
         };
         let found = loaded.diagnostics;
         match self.format {
-            Format::Json => println!("{}", found.render_json()),
-            Format::Text if found.errors() + found.warnings() > 0 => {
-                eprint!("{}", found.render(is_coloured()));
-            }
-            Format::Text => {}
+            Format::Json => print(&found.render_json()),
+            Format::Text => show(&found),
         }
         let denied = self.deny_warnings && found.warnings() > 0;
         let Some(snapshot) = loaded.snapshot.filter(|_| !denied) else { return exit::FAILED };
         if self.format == Format::Text {
-            println!(
-                "{name} is good: {} routes, {} upstreams, {} listeners",
-                snapshot.routes.len(),
-                snapshot.upstreams.len(),
-                snapshot.listeners.len()
-            );
+            let (routes, upstreams) = (snapshot.routes.len(), snapshot.upstreams.len());
+            let listeners = snapshot.listeners.len();
+            print(&format!(
+                "{name} is good: {routes} routes, {upstreams} upstreams, {listeners} listeners\n"
+            ));
         }
         0
     }

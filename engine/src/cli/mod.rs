@@ -4,6 +4,7 @@ mod check;
 mod reload;
 mod run;
 
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -91,15 +92,28 @@ impl Source {
     /// The file that was named, or the first that is found.
     fn find(&self) -> Text {
         #[allow(clippy::disallowed_methods)] // the command line is a shell
-        let from_environment = std::env::var_os("BUSBAR_CONFIG").map(PathBuf::from);
+        let from_environment = std::env::var_os("BUSBAR_CONFIG").filter(|path| !path.is_empty());
         let default = PathBuf::from("busbar.toml");
-        let path =
-            self.file.clone().or(from_environment).or_else(|| default.is_file().then_some(default));
+        // Whatever stands there is meant: a directory or a dangling link is an error, not a reason
+        // to run something else.
+        let is_there = default.symlink_metadata().is_ok();
+        let path = self.file.clone().or(from_environment.map(PathBuf::from));
+        let path = path.or(is_there.then_some(default));
         match path {
             Some(path) => Text::File(path),
             None => Text::Given(config::default_text().to_owned(), "the built-in welcome"),
         }
     }
+}
+
+/// Prints to standard output. A reader that has left (`busbar … | head`) is no mistake.
+fn print(text: &str) {
+    let _ = std::io::stdout().write_all(text.as_bytes());
+}
+
+/// Shows diagnostics on standard error, if there are any.
+fn show(found: &config::Diagnostics) {
+    let _ = std::io::stderr().write_all(found.render(is_coloured()).as_bytes());
 }
 
 /// Whether messages are coloured: on a terminal, unless NO_COLOR says no (no-color.org).

@@ -2,9 +2,9 @@
 
 use clap::Args;
 
-use super::{Source, Text, exit, is_coloured};
+use super::{Source, Text, exit, print, show};
 use crate::config::{self, OneLiner};
-use crate::control::{self, Ended, Failed, Loader, Options, say, speak_json};
+use crate::control::{self, Ended, Failed, Loader, Options, say, say_json, speak_json};
 
 #[derive(Debug, Args)]
 pub(super) struct Run {
@@ -23,7 +23,7 @@ pub(super) struct Run {
     #[arg(long, value_name = "ADDRESS")]
     listen: Option<String>,
     /// Print the file that --to, --route, --host and --listen mean, and end
-    #[arg(long)]
+    #[arg(long, conflicts_with = "set")]
     print_config: bool,
     /// Reload when a file of the configuration changes
     #[arg(long)]
@@ -43,9 +43,6 @@ impl Run {
                 return exit::FAILED;
             }
         };
-        if self.print_config {
-            return print_config(&text);
-        }
         let first = match text.load(&self.source.set) {
             Ok(first) => first,
             Err(e) => {
@@ -53,14 +50,18 @@ impl Run {
                 return exit::FAILED;
             }
         };
-        if first.diagnostics.errors() + first.diagnostics.warnings() > 0 {
-            match self.json {
-                true => eprint!("{}", first.diagnostics.render_json()),
-                false => eprint!("{}", first.diagnostics.render(is_coloured())),
+        match self.json {
+            true if !first.diagnostics.list().is_empty() => {
+                say_json(&first.diagnostics.render_json());
             }
+            true => {}
+            false => show(&first.diagnostics),
         }
         if first.snapshot.is_none() {
             return exit::FAILED;
+        }
+        if self.print_config {
+            return print_config(&text);
         }
         let (name, sets) = (text.name(), self.source.set);
         let load = Box::new(move || text.load(&sets));
@@ -99,9 +100,9 @@ impl Run {
 
 fn print_config(text: &Text) -> u8 {
     match text {
-        Text::Given(text, _) => print!("{text}"),
+        Text::Given(text, _) => print(text),
         Text::File(path) => match std::fs::read_to_string(path) {
-            Ok(text) => print!("{text}"),
+            Ok(text) => print(&text),
             Err(e) => {
                 say(&format!("busbar: can't read {}: {e}", path.display()));
                 return exit::FAILED;

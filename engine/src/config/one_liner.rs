@@ -28,7 +28,8 @@ pub fn one_liner(flags: &OneLiner) -> String {
             let _ = writeln!(text, "path = {}", quoted(path));
         }
         if let Some(to) = to {
-            let scheme = if to.contains("://") || to.starts_with("${") { "" } else { "http://" };
+            let is_whole = to.contains("://") || to.starts_with("${") || to.starts_with("unix:");
+            let scheme = if is_whole { "" } else { "http://" };
             let _ = writeln!(text, "to = {}", quoted(&format!("{scheme}{to}")));
         }
         text.push('\n');

@@ -46,7 +46,7 @@ use resolver::Names;
 use sockets::Sockets;
 pub use start::{Options, run};
 use voice::systemd;
-pub use voice::{say, speak_json};
+pub use voice::{say, say_json, speak_json};
 use watch::Watch;
 use workers::Workers;
 
@@ -195,9 +195,8 @@ impl Control {
         match event {
             Event::End if self.drain.is_some() => return Some(self.end_at_once()),
             Event::End => self.begin_drain(),
-            Event::Hup => return self.reload(None).await,
-            Event::Changed => return self.reload(None).await,
-            Event::Ask(ask) => return self.answer(ask).await,
+            Event::Hup | Event::Changed => self.reload(None).await,
+            Event::Ask(ask) => self.answer(ask).await,
             Event::Learned(resolved) => {
                 self.names.heard(&resolved);
                 self.workers.send_all(|| ToWorker::Resolved(resolved.clone()));
@@ -224,7 +223,7 @@ impl Control {
         }
     }
 
-    async fn answer(&mut self, ask: Ask) -> Option<Ended> {
+    async fn answer(&mut self, ask: Ask) {
         let is_ready = self.is_ready();
         let json = match ask.what {
             What::Reload => return self.reload(Some(ask.answer)).await,
@@ -234,7 +233,6 @@ impl Control {
         };
         let is_done = ask.what != What::Ready || is_ready;
         let _ = ask.answer.send(Answer { is_done, json });
-        None
     }
 
     /// All workers serve the same configuration, and go on doing so.

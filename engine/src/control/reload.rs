@@ -7,7 +7,7 @@ use serde_json::json;
 use tokio::sync::oneshot;
 
 use super::voice::systemd;
-use super::{Control, Ended, say};
+use super::{Control, say};
 use crate::admin::Answer;
 use crate::config::Loaded;
 use crate::rt;
@@ -39,10 +39,10 @@ pub(super) struct Pending {
 
 impl Control {
     /// Reads the configuration again. Refused, it changes nothing.
-    pub(super) async fn reload(&mut self, asker: Asker) -> Option<Ended> {
+    pub(super) async fn reload(&mut self, asker: Asker) {
         if self.drain.is_some() {
             refuse(asker, json!({ "error": "the gateway is draining" }));
-            return None;
+            return;
         }
         let began = rt::now();
         systemd::reloading();
@@ -50,7 +50,7 @@ impl Control {
             Ok(loaded) => loaded,
             Err(e) => {
                 self.refused(asker, &e, json!({ "error": e }));
-                return None;
+                return;
             }
         };
         self.follow(&loaded.files);
@@ -61,7 +61,7 @@ impl Control {
             let json = json!({ "error": "the configuration has mistakes", "report": report,
                                "found": json.unwrap_or_default() });
             self.refused(asker, report.trim_end(), json);
-            return None;
+            return;
         };
         let plan = self
             .counted
@@ -71,7 +71,7 @@ impl Control {
             Ok(plan) => plan,
             Err(e) => {
                 self.refused(asker, &e, json!({ "error": e }));
-                return None;
+                return;
             }
         };
         let mut warnings = self.unchanged_until_restart(&snapshot.server);
@@ -81,7 +81,7 @@ impl Control {
                 self.sockets.abandon(plan);
                 refuse(asker, json!({ "error": "the gateway is draining" }));
                 self.begin_drain();
-                return self.step_drain();
+                return;
             }
         }
         let changes = self.digests.changes_to(&loaded.digests);
@@ -107,7 +107,6 @@ impl Control {
             };
             self.workers.send(worker, ToWorker::Adopt(Box::new(adoption)));
         }
-        None
     }
 
     fn follow(&mut self, files: &[PathBuf]) {

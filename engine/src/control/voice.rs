@@ -23,6 +23,11 @@ pub fn say(line: &str) {
     };
 }
 
+/// Says JSON as it is.
+pub fn say_json(json: &str) {
+    let _ = writeln!(std::io::stderr(), "{}", json.trim_end());
+}
+
 /// Says lines together, or in JSON an object in their place.
 pub fn say_all(lines: &[String], json: &serde_json::Value) {
     let text = match JSON.get() {
