@@ -37,6 +37,7 @@ mod leaving;
 mod lifecycle;
 mod limits;
 mod matching;
+mod operations;
 mod pools;
 mod relay;
 mod reload;
