@@ -10,11 +10,10 @@ use super::merge::Effective;
 use super::model::{
     Action, Endpoint, Listener, Model, Route, Setting, Spot, Target, TargetName, Upstream,
 };
+use super::{address, defaults, doubt};
 use crate::ids::{RouteId, UpstreamId};
 use crate::router::{self, Router, Rule};
 use crate::snapshot::{Choice, EndpointAddress, ListenAddress};
-
-use super::{address, defaults, doubt};
 
 /// A model without mistakes.
 #[derive(Debug)]
@@ -69,6 +68,7 @@ fn targets(model: &mut Model, out: &mut Diagnostics) -> Vec<Box<[(UpstreamId, u3
     let urls: BTreeMap<&str, usize> =
         by_url.keys().enumerate().map(|(i, url)| (*url, fresh + i)).collect();
     let mut used = BTreeSet::new();
+    let mut is_misspelt = false;
     let mut found = Vec::new();
     for route in &model.routes {
         let Some(Action::To(list)) = &route.action else { continue };
@@ -83,12 +83,16 @@ fn targets(model: &mut Model, out: &mut Diagnostics) -> Vec<Box<[(UpstreamId, u3
                     used.insert(*index);
                     resolved.push((UpstreamId(*index as u32), target.weight));
                 }
-                None => unknown_upstream(target, &named, &model.upstreams, out),
+                None => {
+                    is_misspelt = true;
+                    unknown_upstream(target, &named, &model.upstreams, out);
+                }
             }
         }
         found.push(resolved.into());
     }
-    let is_sure = !out.is_torn() && model.routes.iter().all(|route| route.action.is_some());
+    let is_sure =
+        !out.is_torn() && !is_misspelt && model.routes.iter().all(|route| route.action.is_some());
     for (i, upstream) in model.upstreams.iter().enumerate() {
         if is_sure && !used.contains(&i) {
             let title = format!("no route uses the upstream `{}`", upstream.name);

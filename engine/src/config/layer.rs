@@ -16,7 +16,9 @@ use crate::router::ValuePattern;
 pub(super) fn read(section: &Section<'_>, params: Params<'_>, out: &mut Diagnostics) -> Layer {
     let mut layer = Layer::default();
     for entry in section.entries() {
-        let Some(key) = KeyId::of(&entry.key).filter(|key| key.is_inherited()) else { continue };
+        let key = KeyId::of(&entry.key);
+        layer.has_unknown |= key.is_none() && entry.key != "prefix";
+        let Some(key) = key.filter(|key| key.is_inherited()) else { continue };
         let errors = out.errors();
         let value = setting(section, key.key(), params, out);
         layer.said.extend(value.map(|value| Said { key, at: entry.key_at, value }));

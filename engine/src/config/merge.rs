@@ -30,8 +30,9 @@ pub(super) fn chains(
     let (layer, prefix, at) = all;
     let prefix = prefix.map(|spot| spot.value).unwrap_or_default();
     let heirs = inherit(&[], layer.said, &layer.without, 0);
-    let first =
-        Chain { name: "[all]".into(), at, parent: None, heirs, prefix, is_unsure: layer.is_unsure };
+    let Layer { is_unsure, has_unknown, .. } = layer;
+    let (name, parent) = ("[all]".to_owned(), None);
+    let first = Chain { name, at, parent, heirs, prefix, is_unsure, has_unknown };
     let parents = parents(&groups, out);
     let mut order: Vec<usize> = (0..groups.len()).collect();
     order.sort_by_key(|group| depth(*group, &parents));
@@ -47,7 +48,7 @@ pub(super) fn chains(
         let wider = &chains[parent];
         let is_broken = matches!(parents[index], Parent::Broken);
         if !is_broken {
-            check_without(&group.layer.without, &wider.heirs, out);
+            check_without(&group.layer.without, wider, out);
         }
         let Group { name, at, prefix, layer, .. } = group;
         chains[index + 1] = Chain {
@@ -57,6 +58,7 @@ pub(super) fn chains(
             heirs: inherit(&wider.heirs, layer.said, &layer.without, index + 1),
             prefix: format!("{}{}", wider.prefix, prefix.map(|p| p.value).unwrap_or_default()),
             is_unsure: wider.is_unsure || layer.is_unsure || is_broken,
+            has_unknown: wider.has_unknown || layer.has_unknown,
         };
     }
     chains
@@ -137,8 +139,12 @@ fn inherit(wider: &[Heir], own: Vec<Said>, without: &[Spot<KeyId>], layer: usize
     heirs
 }
 
-/// Reports what `without` names and nobody says.
-fn check_without(without: &[Spot<KeyId>], wider: &[Heir], out: &mut Diagnostics) {
+/// Reports what `without` names and nobody says. An unknown key may be what it meant.
+fn check_without(without: &[Spot<KeyId>], wider: &Chain, out: &mut Diagnostics) {
+    if wider.has_unknown {
+        return;
+    }
+    let wider = &wider.heirs;
     for spot in without.iter().filter(|spot| wider.iter().all(|heir| heir.key != spot.value)) {
         let title = format!("`{}` is not inherited here", spot.value.key().name);
         let mut names: Vec<&str> = wider.iter().map(|heir| heir.key.key().name).collect();
@@ -188,7 +194,7 @@ pub(super) fn routes(model: &mut Model, out: &mut Diagnostics) {
         let chain = &model.chains[route.chain];
         let is_broken = route.is_unsure;
         if !is_broken {
-            check_without(&route.layer.without, &chain.heirs, out);
+            check_without(&route.layer.without, chain, out);
         }
         let mut merged = Vec::new();
         for said in &mut route.layer.said {

@@ -125,6 +125,8 @@ pub struct Layer {
     pub without: Vec<Spot<KeyId>>,
     /// A mistake was found in what tells routes from others.
     pub is_unsure: bool,
+    /// It has a key that nobody knows: what it says may be more than was read.
+    pub has_unknown: bool,
 }
 
 #[derive(Debug)]
@@ -191,6 +193,7 @@ pub struct Chain {
     pub heirs: Vec<Heir>,
     pub prefix: String,
     pub is_unsure: bool,
+    pub has_unknown: bool,
 }
 
 /// A key with what one layer says of it. Of a key that merges by name, the first has everything.
