@@ -8,7 +8,7 @@
 //!        │           │
 //!  L2  snapshot ◀────┘
 //!  L1  router action upstream http h1 metrics limit      cores
-//!  L0  parser · ids time rng sync
+//!  L0  parser · ids time rng sync secret
 //! ```
 //!
 //! Invariants: no clock, thread, socket or file in a core; only `rt` names monoio, only `control`
@@ -37,5 +37,6 @@ pub mod upstream;
 
 pub mod ids;
 pub mod rng;
+pub mod secret;
 pub mod sync;
 pub mod time;

@@ -5,6 +5,7 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use parser::Limits;
@@ -12,19 +13,26 @@ use parser::Limits;
 use crate::action::Action;
 use crate::http::edit::HeaderEdits;
 use crate::http::forwarded::Prefix;
+use crate::http::rewrite::Rewrite;
 use crate::ids::{Key, ListenerId, RouteId, UpstreamId};
 use crate::router::Router;
+use crate::secret::Secret;
+
+pub mod origin;
 
 #[derive(Debug)]
 pub struct Snapshot {
     /// Counts adopted configurations, from 1.
     pub generation: u64,
     pub server: Server,
+    pub admin: Admin,
     pub listeners: Box<[Listener]>,
     pub upstreams: Box<[Upstream]>,
     pub routes: Box<[Route]>,
     /// Listeners share a router unless routes name listeners; see `Listener::router`.
     pub routers: Box<[Router]>,
+    /// Where routes' keys come from; ask `Snapshot::origin`.
+    pub origin_tables: origin::Origins,
     /// Given by control before a snapshot is published.
     pub keys: Keys,
 }
@@ -90,6 +98,28 @@ pub struct Server {
     pub memory_max: Option<u64>,
     /// Whether `Via` is added (RFC 9110 §7.6.3).
     pub via: bool,
+}
+
+/// Where the operator asks and tells.
+#[derive(Debug, Default)]
+pub struct Admin {
+    /// The socket for all that changes something. By default `busbar.sock` in
+    /// `$RUNTIME_DIRECTORY`, else in `/tmp/busbar-$UID`.
+    pub socket: Choice<PathBuf>,
+    /// HTTP for all that reads. By default `defaults::ADMIN_ADDRESS`.
+    pub address: Choice<Box<[SocketAddr]>>,
+    /// What changes over `address` need; `None`: there are none.
+    pub token: Option<Secret>,
+}
+
+/// What a file says where `"none"` has a meaning and so has silence: a default that can't be had
+/// is a warning, a written one an error.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Choice<T> {
+    #[default]
+    Default,
+    Off,
+    Given(T),
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -189,8 +219,10 @@ pub struct Route {
     /// `file:line` of its table, for messages.
     pub place: Box<str>,
     pub action: Action,
-    /// `None` when the route changes no fields.
-    pub headers: Option<Box<HeaderEdits>>,
+    /// `None` when the route changes no fields. Routes of one group share them.
+    pub headers: Option<Arc<HeaderEdits>>,
+    /// `None` when target and host are sent as they came. Routes of one group share it.
+    pub rewrite: Option<Arc<Rewrite>>,
     /// From the choice of an endpoint to the head of the final answer.
     pub timeout: Option<Duration>,
     /// Hard total of the exchange.
@@ -211,4 +243,10 @@ pub struct Route {
     pub slashes_keep: bool,
     /// `slash = "redirect"`: a path that only misses or has too much a last slash is redirected.
     pub slash_redirect: bool,
+    /// `auth = "none"` was said: that everyone may use the route is meant.
+    pub is_open_on_purpose: bool,
+    /// Index in `origin_tables.layers`: the narrowest layer around the route.
+    pub chain: u32,
+    /// Marks of the route's own keys.
+    pub origins: Box<[origin::Mark]>,
 }

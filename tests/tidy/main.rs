@@ -117,7 +117,7 @@ const LAYERS: [(&str, &[&str]); 15] = [
     ("cli", &["config", "admin", "control"]),
     ("sim", &["rt", "worker", "config", "control", "snapshot", "h1", "router", "upstream"]),
 ];
-const FOUNDATIONS: [&str; 4] = ["ids", "time", "rng", "sync"];
+const FOUNDATIONS: [&str; 5] = ["ids", "time", "rng", "sync", "secret"];
 
 #[test]
 fn arrows_between_areas_are_the_ones_in_the_table() {

@@ -1,16 +1,14 @@
 //! Tree → model: what a route does in the end.
 
-use std::fs::File;
-use std::io::Read;
-
 use super::address;
 use super::diagnostic::{At, Diagnostic, Diagnostics};
+use super::fields::{Params, fields, template};
+use super::files::Outside;
 use super::model::{Action, Respond, Target, TargetName};
 use super::read::fault;
 use super::reader::{Section, text_of, wrong_type};
-use super::route::{fields, template};
 use super::source::{Entry, Node, Value};
-use super::{Files, defaults, keys};
+use super::{defaults, keys};
 use crate::http::template::{Place, Template};
 
 const ACTIONS: [&str; 4] = ["to", "respond", "redirect", "echo"];
@@ -25,8 +23,8 @@ const FILE_BYTES_MAX: u64 = 1 << 20;
 /// The one action of a route. `None` was reported, or may stand in a broken part of the file.
 pub(super) fn read(
     section: &Section<'_>,
-    params: &[&str],
-    files: &Files<'_>,
+    params: Params<'_>,
+    outside: &Outside<'_>,
     out: &mut Diagnostics,
 ) -> Option<Action> {
     let given: Vec<&Entry> = ACTIONS.iter().filter_map(|name| section.entry(name)).collect();
@@ -41,7 +39,7 @@ pub(super) fn read(
         }
         [one] => match one.key.as_str() {
             "to" => to(&one.node, out),
-            "respond" => respond(&one.node, params, files, out),
+            "respond" => respond(&one.node, params, outside, out),
             "redirect" => redirect(&one.node, params, out),
             _ => echo(&one.node, out),
         },
@@ -129,7 +127,7 @@ fn share(node: &Node, out: &mut Diagnostics) -> Option<u32> {
     }
 }
 
-fn redirect(node: &Node, params: &[&str], out: &mut Diagnostics) -> Option<Action> {
+fn redirect(node: &Node, params: Params<'_>, out: &mut Diagnostics) -> Option<Action> {
     let Value::Table(table) = &node.value else {
         let (text, at) = text_of(node, out)?;
         let to = template(text, at, params, Place::Uri, out)?;
@@ -159,8 +157,8 @@ fn redirect(node: &Node, params: &[&str], out: &mut Diagnostics) -> Option<Actio
 
 fn respond(
     node: &Node,
-    params: &[&str],
-    files: &Files<'_>,
+    params: Params<'_>,
+    outside: &Outside<'_>,
     out: &mut Diagnostics,
 ) -> Option<Action> {
     let place = Place::Text;
@@ -180,7 +178,7 @@ fn respond(
         }
         Value::Table(table) => {
             let section = Section::open(table, node.at, keys::RESPOND, out);
-            respond_table(&section, params, files, out).map(Action::Respond)
+            respond_table(&section, params, outside, out).map(Action::Respond)
         }
         _ => {
             out.push(wrong_type(node, "a status, a text or a table"));
@@ -195,8 +193,8 @@ fn bad_status(at: At) -> Diagnostic {
 
 fn respond_table(
     section: &Section<'_>,
-    params: &[&str],
-    files: &Files<'_>,
+    params: Params<'_>,
+    outside: &Outside<'_>,
     out: &mut Diagnostics,
 ) -> Option<Respond> {
     let errors = out.errors();
@@ -209,9 +207,9 @@ fn respond_table(
         None => defaults::RESPOND_STATUS,
     };
     let headers = fields(section.named("headers", out), params, false, out);
-    if let Some((name, _)) = headers.iter().find(|(n, _)| n.eq_ignore_ascii_case("content-type")) {
-        let title = format!("`{name}` is what `type` says");
-        out.push(Diagnostic::new("E136", section.at, title).note("write type = \"…\""));
+    if let Some(field) = headers.iter().find(|f| f.name.eq_ignore_ascii_case("content-type")) {
+        let title = format!("`{}` is what `type` says", field.name);
+        out.push(Diagnostic::new("E136", field.at, title).note("write type = \"…\""));
     }
     if let (Some(body), Some(file)) = (section.entry("body"), section.entry("file")) {
         let (first, second) = (body.key_at.min(file.key_at), body.key_at.max(file.key_at));
@@ -233,7 +231,7 @@ fn respond_table(
     let written = written.map(|(text, _)| text);
     let (content_type, place, body) = if let Some((path, at)) = section.text("file", out) {
         let content_type = written.unwrap_or_else(|| type_of(path));
-        (content_type, Place::Text, file(path, at, files, out))
+        (content_type, Place::Text, file(path, at, outside, out))
     } else if let Some((text, at)) = section.text("body", out) {
         let content_type = written.unwrap_or(defaults::RESPOND_TYPE);
         let place = place_of(content_type);
@@ -290,24 +288,13 @@ fn type_of(path: &str) -> &'static str {
     }
 }
 
-fn file(path: &str, at: At, files: &Files<'_>, out: &mut Diagnostics) -> Option<Template> {
-    let Some(folder) = files.base_dir else {
-        let error = Diagnostic::new("E114", at, "there is no folder to read files from");
-        out.push(error.note("only a configuration in a file can name others"));
-        return None;
-    };
-    let mut bytes = Vec::new();
-    let path_there = folder.join(path);
-    let read = std::fs::metadata(&path_there).and_then(|metadata| match metadata.is_file() {
-        true => File::open(&path_there)?.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes),
-        // Opening a pipe or a device could wait for ever.
-        false => Err(std::io::Error::other("it is not a file")),
-    });
-    let note = match read {
-        Ok(len) if len as u64 <= FILE_BYTES_MAX => return Some(Template::literal(bytes)),
-        Ok(_) => "it is larger than 1MiB".to_owned(),
-        Err(error) => error.to_string(),
-    };
-    out.push(Diagnostic::new("E114", at, format!("\"{path}\" can't be read")).note(note));
-    None
+fn file(path: &str, at: At, outside: &Outside<'_>, out: &mut Diagnostics) -> Option<Template> {
+    match outside.read_named(path, at, FILE_BYTES_MAX) {
+        Ok(content) => Some(Template::literal(content.bytes)),
+        Err(note) => {
+            let error = Diagnostic::new("E114", at, format!("\"{path}\" can't be read"));
+            out.push(error.note(note));
+            None
+        }
+    }
 }

@@ -22,7 +22,7 @@ pub(super) enum Fault {
     NotYet(&'static str),
 }
 
-fn bad<T>(what: &'static str, fix: impl Into<String>) -> Result<T, Fault> {
+pub(super) fn bad<T>(what: &'static str, fix: impl Into<String>) -> Result<T, Fault> {
     Err(Fault::Bad(what, fix.into()))
 }
 
@@ -157,7 +157,7 @@ fn port_of(text: &str) -> Option<u16> {
     text.parse::<u16>().ok().filter(|port| is_plain && *port > 0)
 }
 
-fn unix(path: &str) -> Result<PathBuf, Fault> {
+pub(super) fn unix(path: &str) -> Result<PathBuf, Fault> {
     if !path.starts_with('/') || path.contains('\0') {
         return bad("a socket's path begins with `/`", "such as \"unix:/run/app.sock\"");
     }

@@ -3,13 +3,17 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use super::address;
-use super::defaults;
 use super::diagnostic::{At, Diagnostic, Diagnostics};
-use super::model::{Action, Endpoint, Listener, Model, Route, Spot, Target, TargetName, Upstream};
+use super::files::Outside;
+use super::keys::known;
+use super::merge::Effective;
+use super::model::{
+    Action, Endpoint, Listener, Model, Route, Setting, Spot, Target, TargetName, Upstream,
+};
+use super::{address, defaults, doubt};
 use crate::ids::{RouteId, UpstreamId};
 use crate::router::{self, Router, Rule};
-use crate::snapshot::{EndpointAddress, ListenAddress};
+use crate::snapshot::{Choice, EndpointAddress, ListenAddress};
 
 /// A model without mistakes.
 #[derive(Debug)]
@@ -23,13 +27,18 @@ pub(super) struct Checked {
 }
 
 /// `None` when anything was wrong, here or before. What could be read is checked all the same.
-pub(super) fn check(mut model: Model, out: &mut Diagnostics) -> Option<Checked> {
+pub(super) fn check(
+    mut model: Model,
+    outside: &Outside<'_>,
+    out: &mut Diagnostics,
+) -> Option<Checked> {
     if model.listeners.is_empty() {
-        model.listeners.push(default_listener());
+        model.listeners.push(default_listener(model.listener_defaults.clone()));
     }
     let targets = targets(&mut model, out);
     addresses(&model, out);
     let (routers, router_of) = routers(&model, out);
+    doubt::warn(&model, outside, out);
     let is_whole = !out.is_torn() && out.errors() == 0;
     if is_whole && model.routes.is_empty() {
         let warning = Diagnostic::new("W206", At::default(), "there are no routes");
@@ -39,21 +48,10 @@ pub(super) fn check(mut model: Model, out: &mut Diagnostics) -> Option<Checked> 
 }
 
 /// Of a file that names none.
-fn default_listener() -> Listener {
+fn default_listener(settings: Listener) -> Listener {
     let value = address::listen(defaults::LISTENER_ADDRESS).expect("the default is an address");
-    Listener {
-        name: "default".to_owned(),
-        at: At::default(),
-        address: Some(Spot { value, at: At::default() }),
-        head_timeout: None,
-        idle_timeout: None,
-        connections_max: None,
-        connections_per_client: None,
-        head_max: None,
-        headers_max: None,
-        target_max: None,
-        backlog: None,
-    }
+    let address = Some(Spot { value, at: At::default() });
+    Listener { name: "default".to_owned(), at: At::default(), address, ..settings }
 }
 
 /// Finds the upstream of each target, and makes those that are only given as URLs.
@@ -70,6 +68,7 @@ fn targets(model: &mut Model, out: &mut Diagnostics) -> Vec<Box<[(UpstreamId, u3
     let urls: BTreeMap<&str, usize> =
         by_url.keys().enumerate().map(|(i, url)| (*url, fresh + i)).collect();
     let mut used = BTreeSet::new();
+    let mut is_misspelt = false;
     let mut found = Vec::new();
     for route in &model.routes {
         let Some(Action::To(list)) = &route.action else { continue };
@@ -84,12 +83,16 @@ fn targets(model: &mut Model, out: &mut Diagnostics) -> Vec<Box<[(UpstreamId, u3
                     used.insert(*index);
                     resolved.push((UpstreamId(*index as u32), target.weight));
                 }
-                None => unknown_upstream(target, &named, &model.upstreams, out),
+                None => {
+                    is_misspelt = true;
+                    unknown_upstream(target, &named, &model.upstreams, out);
+                }
             }
         }
         found.push(resolved.into());
     }
-    let is_sure = !out.is_torn() && model.routes.iter().all(|route| route.action.is_some());
+    let is_sure =
+        !out.is_torn() && !is_misspelt && model.routes.iter().all(|route| route.action.is_some());
     for (i, upstream) in model.upstreams.iter().enumerate() {
         if is_sure && !used.contains(&i) {
             let title = format!("no route uses the upstream `{}`", upstream.name);
@@ -101,7 +104,8 @@ fn targets(model: &mut Model, out: &mut Diagnostics) -> Vec<Box<[(UpstreamId, u3
         .map(|(url, (address, text, at))| {
             let (address, text) = (address.clone(), text.to_owned());
             let endpoint = Endpoint { address, weight: defaults::WEIGHT, text, at };
-            Upstream { endpoints: vec![endpoint], ..Upstream::new(url.to_owned(), at) }
+            let (name, endpoints) = (url.to_owned(), vec![endpoint]);
+            Upstream { name, at, endpoints, ..model.upstream_defaults.clone() }
         })
         .collect();
     model.upstreams.extend(anonymous);
@@ -145,10 +149,7 @@ fn addresses(model: &Model, out: &mut Diagnostics) {
         let taken = match value {
             ListenAddress::Unix(path) => sockets.insert(path.as_path(), *at),
             ListenAddress::Tcp(list) => {
-                let clash = list.iter().find_map(|address| {
-                    let others = ours.get(&address.port())?;
-                    others.iter().find(|(ip, _)| is_shared(*ip, address.ip())).map(|(_, at)| *at)
-                });
+                let clash = clash(list, &ours);
                 for address in list {
                     ours.entry(address.port()).or_default().push((address.ip(), *at));
                 }
@@ -160,6 +161,7 @@ fn addresses(model: &Model, out: &mut Diagnostics) {
             out.push(error.note("only one of them can accept on it").other(first.max(*at)));
         }
     }
+    admin_address(model, &ours, out);
     for endpoint in model.upstreams.iter().flat_map(|upstream| &upstream.endpoints) {
         let taken = match &endpoint.address {
             EndpointAddress::Unix(path) => sockets.get(path.as_path()).copied(),
@@ -182,6 +184,24 @@ fn addresses(model: &Model, out: &mut Diagnostics) {
     }
 }
 
+fn admin_address(model: &Model, ours: &BTreeMap<u16, Vec<(IpAddr, At)>>, out: &mut Diagnostics) {
+    let Choice::Given(list) = &model.admin.address else { return };
+    let at = model.admin.address_at.unwrap_or_default();
+    if let Some(listener) = clash(list, ours) {
+        let (first, second) = (listener.min(at), listener.max(at));
+        let error = Diagnostic::new("E126", first, "a listener and `[admin]`, one address");
+        out.push(error.note("only one of them can accept on it").other(second));
+    }
+}
+
+/// Where one of these addresses is taken already.
+fn clash(list: &[SocketAddr], ours: &BTreeMap<u16, Vec<(IpAddr, At)>>) -> Option<At> {
+    list.iter().find_map(|address| {
+        let others = ours.get(&address.port())?;
+        others.iter().find(|(ip, _)| is_shared(*ip, address.ip())).map(|(_, at)| *at)
+    })
+}
+
 /// Whether two sockets on one port can't both be had.
 fn is_shared(a: IpAddr, b: IpAddr) -> bool {
     a == b || a.is_ipv4() == b.is_ipv4() && (a.is_unspecified() || b.is_unspecified())
@@ -200,7 +220,7 @@ fn own(ours: &BTreeMap<u16, Vec<(IpAddr, At)>>, address: SocketAddr) -> Option<A
 /// One router for all listeners with the same routes, and which one each has.
 fn routers(model: &Model, out: &mut Diagnostics) -> (Vec<Router>, Vec<usize>) {
     let names: BTreeSet<&str> = model.listeners.iter().map(|l| l.name.as_str()).collect();
-    for spot in model.routes.iter().flat_map(|route| &route.listeners) {
+    for spot in all_listener_names(model) {
         if !names.contains(spot.value.as_str()) && !out.is_torn() {
             let title = format!("no listener is called `{}`", spot.value);
             let near = out.closest(&spot.value, names.iter().copied());
@@ -214,10 +234,7 @@ fn routers(model: &Model, out: &mut Diagnostics) -> (Vec<Router>, Vec<usize>) {
     let mut groups: BTreeMap<Vec<usize>, usize> = BTreeMap::new();
     let mut router_of = Vec::new();
     for listener in &model.listeners {
-        let is_here = |route: &Route| {
-            let names = &route.listeners;
-            names.is_empty() || names.iter().any(|spot| spot.value == listener.name)
-        };
+        let is_here = |route: &Route| is_served_on(route, &listener.name, model);
         let sure = model.routes.iter().enumerate().filter(|(_, route)| !route.is_unsure);
         let here: Vec<usize> = sure.filter(|(_, r)| is_here(r)).map(|(i, _)| i).collect();
         if here.is_empty() && !model.routes.is_empty() && out.errors() == 0 {
@@ -235,12 +252,33 @@ fn routers(model: &Model, out: &mut Diagnostics) -> (Vec<Router>, Vec<usize>) {
     (routers.collect(), router_of)
 }
 
+/// As they stand in layers, each once.
+fn all_listener_names(model: &Model) -> impl Iterator<Item = &Spot<String>> {
+    let own = model.routes.iter().flat_map(|route| &route.layer.said).map(|said| &said.value);
+    let heirs = model.chains.iter().enumerate().flat_map(|(i, chain)| {
+        let here = chain.heirs.iter().filter(move |heir| heir.layer == i);
+        here.map(|heir| &*heir.value)
+    });
+    own.chain(heirs).flat_map(|setting| match setting {
+        Setting::Listeners(names) => names.as_slice(),
+        _ => &[],
+    })
+}
+
+/// Whether requests that arrive at a listener can be for a route.
+pub(super) fn is_served_on(route: &Route, listener: &str, model: &Model) -> bool {
+    match Effective::of(route, &model.chains).get(known::LISTENER) {
+        Some(Setting::Listeners(names)) => names.iter().any(|spot| spot.value == listener),
+        _ => true,
+    }
+}
+
 /// Pairs of routes that were reported, since listeners share routes.
 #[derive(Default)]
 struct Seen(BTreeSet<(usize, usize)>);
 
 fn router(model: &Model, here: &[usize], seen: &mut Seen, out: &mut Diagnostics) -> Option<Router> {
-    let rules: Vec<Rule> = here.iter().map(|i| rule(&model.routes[*i], *i)).collect();
+    let rules: Vec<Rule> = here.iter().map(|i| rule(model, *i)).collect();
     for (a, b) in router::overlaps(&rules) {
         if seen.0.insert((here[a], here[b])) {
             overlap(&model.routes[here[a]], &model.routes[here[b]], out);
@@ -268,15 +306,25 @@ fn router(model: &Model, here: &[usize], seen: &mut Seen, out: &mut Diagnostics)
     None
 }
 
-fn rule(route: &Route, index: usize) -> Rule {
+fn rule(model: &Model, index: usize) -> Rule {
+    let route = &model.routes[index];
+    let effective = Effective::of(route, &model.chains);
+    let names = |key| match effective.get(key) {
+        Some(Setting::Names(names)) => names.clone(),
+        _ => Vec::new(),
+    };
+    let (headers, query) = match effective.get(known::WHEN) {
+        Some(Setting::When(when)) => (when.headers.clone(), when.query.clone()),
+        _ => Default::default(),
+    };
     Rule {
         route: Some(RouteId(index as u32)),
         name: route.name.clone(),
-        hosts: route.hosts.clone(),
+        hosts: names(known::HOST),
         path: route.path.value.clone(),
-        methods: route.methods.clone(),
-        headers: route.headers_when.clone(),
-        query: route.query_when.clone(),
+        methods: names(known::METHODS),
+        headers,
+        query,
     }
 }
 

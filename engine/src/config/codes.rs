@@ -62,10 +62,21 @@ codes! {
         "Write `${NAME}` or `${NAME:-text}`; NAME is letters, digits and `_`. A literal `${` is \
          written `$${`."
     "E114" "a file that can't be read"
-        "The file of a `respond` is read when the configuration is loaded. Its path is relative \
-         to the configuration's folder, and it may hold at most 1 MiB."
+        "What a configuration names is read when it is loaded: included files, the file of a \
+         `respond` (at most 1 MiB), secrets (at most 64 KiB). Paths are relative to the file that \
+         names them. A pattern of `include` may match nothing; a plain name must be there."
     "E115" "the configuration is too large"
-        "A configuration may hold at most 64 MiB, 256 listeners and a million routes."
+        "A configuration may hold at most 64 MiB, 256 listeners, 10,000 groups and a million \
+         routes."
+    "E116" "an include that can't be followed"
+        "A file is included once, not by itself, at most 8 files deep and 1000 in all."
+    "E117" "the same name in two files"
+        "Tables of several files merge by name, so that each name has one place: a table such as \
+         [route.users] in one file, each key of [server], [all], [admin], [defaults.upstream] and \
+         [defaults.listener] in one file."
+    "E118" "a secret that can't be used"
+        "An empty secret proves nothing. `credential:NAME` names a file in \
+         $CREDENTIALS_DIRECTORY, without `/`."
     "E120" "an upstream that does not exist"
         "A route's `to` names an `[upstream.NAME]` table or is a URL."
     "E121" "a listener that does not exist"
@@ -120,6 +131,14 @@ codes! {
         "In a URL only {host} may stand where the host is, else a request could choose where a \
          redirect leads. In a body variables are escaped for its type, which must be a text, \
          HTML, XML or JSON."
+    "E141" "a group that does not exist"
+        "`group` names a [group.NAME] table."
+    "E142" "groups in a circle, or too deep"
+        "A group may name one group that it is part of, at most four of them one in the other, \
+         and one of them is the widest."
+    "E143" "nothing to take away"
+        "`without` names keys that `[all]` or a group around this table says. What nobody says \
+         has its default already."
     "E144" "a bad address prefix"
         "A prefix is \"10.0.0.0/8\", \"2001:db8::/32\" or a single address."
     "E145" "an address prefix with bits outside of it"
@@ -127,9 +146,19 @@ codes! {
     "E146" "a status that can't be used here"
         "Answers have a status from 200 to 599; redirects are 301, 302, 303, 307 or 308. 204 and \
          304 have no body."
+    "E147" "a key in the wrong place"
+        "The word is known, but it stands in a table that can't have it: an action on a group, \
+         `endpoints` among defaults."
+    "E148" "a bad rewrite"
+        "`rewrite.path` begins with `/` and is in canonical form, without `?`; `rewrite.query` \
+         has no `?` of its own; `rewrite.host` is a host, with its port if it needs one. Spaces \
+         and the like are written as escapes: %20."
     "E190" "this build does not know the key"
         "The word belongs to Busbar's language but this build can't do it. It is refused, not \
          ignored."
+    "W201" "routes that are open to everyone"
+        "The routes have no `auth`, and other machines can reach a listener that they are served \
+         on. `auth = \"none\"` on a route, a group or [all] says that this is meant."
     "W202" "two routes can want the same request"
         "Both match it and neither is more specific: the route whose name sorts first gets it."
     "W203" "an upstream that no route uses"
@@ -140,6 +169,21 @@ codes! {
         "It gets two shares. `weight` says so more clearly."
     "W206" "no routes"
         "Every request is answered with 404."
+    "W207" "an address that can be reached without TLS"
+        "Whoever is on the way can read and change what passes. Behind a proxy that ends TLS, \
+         listen on a loopback address, if it is on this machine."
+    "W208" "an include that matches nothing"
+        "A pattern may match no file, as long as it is no mistake in the folder's name."
+    "W209" "a group that no route is part of"
+        "It has no effect; it is often a misspelt name."
+    "W210" "a secret stands in the file"
+        "Whoever sees the file or a copy of it has the secret. `${NAME}` takes it from the \
+         environment, `file:/path` from a file, `credential:NAME` from systemd."
+    "W211" "a file of a secret that is open to others"
+        "Its owner alone should read it (0600), or a group (0640); nobody else."
+    "W212" "a rewrite without effect"
+        "What is sent upstream is rewritten. Answers of Busbar's own, and redirects, have nothing \
+         to rewrite."
 }
 
 #[cfg(test)]

@@ -1,70 +1,165 @@
 //! Checked → Snapshot: defaults filled in, names become ids.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use parser::Limits;
 
 use super::check::Checked;
-use super::defaults;
 use super::diagnostic::Diagnostics;
-use super::model;
+use super::keys::known;
+use super::merge::{Effective, names_of};
+use super::model::{self, Chain, Model, Setting, Spot};
+use super::{defaults, marks};
 use crate::action::{Action, Redirect, Respond, To};
 use crate::http::edit::{Edit, EditName, Edits, HeaderEdits};
+use crate::http::rewrite::Rewrite;
 use crate::http::template::Template;
 use crate::ids::UpstreamId;
-use crate::snapshot::{Endpoint, Listener, Route, Server, Snapshot, Upstream};
+use crate::router::check_pattern;
+use crate::snapshot::{Admin, Endpoint, Listener, Route, Server, Snapshot, Upstream};
 
 /// The frozen form. Routes, listeners and upstreams have the order of their names, upstreams
 /// without one follow. `sources` tells where a route stands.
 pub(super) fn compile(checked: Checked, sources: &Diagnostics) -> Snapshot {
     let Checked { model, targets, routers, router_of } = checked;
+    let Model { server, admin, listeners, upstreams, chains, routes, .. } = model;
     let mut targets = targets.into_iter();
-    let listeners = model.listeners.into_iter().zip(router_of);
-    let route = |route: model::Route| {
-        let place = sources.place(route.at);
-        let action = route.action.expect("a checked route has an action");
-        let action = match action {
-            model::Action::To(_) => to(targets.next().expect("resolved for each `to`")),
-            model::Action::Respond(respond) => Action::Respond(Box::new(self::respond(respond))),
-            model::Action::Redirect { status, to } => {
-                Action::Redirect(Box::new(Redirect { status, to }))
-            }
-            model::Action::Echo => Action::Echo,
-        };
-        let edits = (route.request_edits, route.response_edits);
-        Route {
-            name: route.name.into(),
-            place: place.into(),
-            action,
-            headers: header_edits(edits.0, edits.1),
-            timeout: or_limit(route.timeout, Some(defaults::TIMEOUT)),
-            deadline: or_limit(route.deadline, None),
-            body_timeout: or_limit(route.body_timeout, Some(defaults::BODY_TIMEOUT)),
-            body_limit: or_limit(route.body_limit, Some(defaults::BODY_LIMIT)),
-            body_rate_min: or_limit(route.body_rate_min, Some(defaults::BODY_RATE_MIN)),
-            tunnel_timeout: or_limit(route.tunnel_timeout, Some(defaults::TUNNEL_TIMEOUT)),
-            upgrade: match route.upgrade {
-                Some(names) => names.into_iter().map(Into::into).collect(),
-                None => Box::new([defaults::UPGRADE.into()]),
-            },
-            encoded_slash_keep: route.encoded_slash_keep,
-            slashes_keep: route.slashes_keep,
-            slash_redirect: route.slash_redirect,
-        }
+    let mut shared = Shared::default();
+    let route = |mut route: model::Route| {
+        let action = route.action.take().expect("a checked route has an action");
+        let action = self::action(action, || targets.next().expect("resolved for each `to`"));
+        self::route(&route, action, &chains, &mut shared, sources)
     };
+    let routes = routes.into_iter().map(route).collect();
+    let listeners = listeners.into_iter().zip(router_of);
     Snapshot {
         generation: 1,
-        server: server(model.server),
+        server: self::server(server),
+        admin: Admin { socket: admin.socket, address: admin.address, token: admin.token },
         listeners: listeners.map(|(listener, router)| self::listener(listener, router)).collect(),
-        upstreams: model.upstreams.into_iter().map(upstream).collect(),
-        routes: model.routes.into_iter().map(route).collect(),
+        upstreams: upstreams.into_iter().map(upstream).collect(),
+        routes,
         routers: routers.into(),
         keys: Default::default(),
+        origin_tables: marks::tables(&chains, sources),
     }
 }
 
-fn or_limit<T>(limit: Option<model::Limit<T>>, default: Option<T>) -> Option<T> {
-    limit.map_or(default, model::Limit::option)
+fn action(action: model::Action, targets: impl FnOnce() -> Box<[(UpstreamId, u32)]>) -> Action {
+    match action {
+        model::Action::To(_) => to(targets()),
+        model::Action::Respond(respond) => Action::Respond(Box::new(self::respond(respond))),
+        model::Action::Redirect { status, to } => {
+            Action::Redirect(Box::new(Redirect { status, to }))
+        }
+        model::Action::Echo => Action::Echo,
+    }
+}
+
+fn route(
+    route: &model::Route,
+    action: Action,
+    chains: &[Chain],
+    shared: &mut Shared,
+    sources: &Diagnostics,
+) -> Route {
+    let effective = Effective::of(route, chains);
+    let time = |key, default| match effective.get(key) {
+        Some(Setting::Time(limit)) => limit.option(),
+        _ => default,
+    };
+    let bytes = |key, default| match effective.get(key) {
+        Some(Setting::Bytes(limit)) => limit.option(),
+        _ => Some(default),
+    };
+    let is = |key, word: &str| matches!(effective.get(key), Some(Setting::Word(w)) if *w == word);
+    Route {
+        headers: shared.headers(route, &effective),
+        rewrite: shared.rewrite(route, &effective),
+        timeout: time(known::TIMEOUT, Some(defaults::TIMEOUT)),
+        deadline: time(known::DEADLINE, None),
+        body_timeout: time(known::BODY_TIMEOUT, Some(defaults::BODY_TIMEOUT)),
+        body_limit: bytes(known::BODY_LIMIT, defaults::BODY_LIMIT),
+        body_rate_min: bytes(known::BODY_RATE_MIN, defaults::BODY_RATE_MIN),
+        tunnel_timeout: time(known::TUNNEL_TIMEOUT, Some(defaults::TUNNEL_TIMEOUT)),
+        upgrade: match effective.get(known::UPGRADE) {
+            Some(Setting::Names(names)) => names.iter().map(|name| name.as_str().into()).collect(),
+            _ => Box::new([defaults::UPGRADE.into()]),
+        },
+        encoded_slash_keep: is(known::ENCODED_SLASH, "keep"),
+        slashes_keep: is(known::SLASHES, "keep"),
+        slash_redirect: is(known::SLASH, "redirect"),
+        is_open_on_purpose: is(known::AUTH, "none"),
+        name: route.name.as_str().into(),
+        place: sources.place(route.at).into(),
+        action,
+        chain: route.chain as u32,
+        origins: marks::of_route(route, sources),
+    }
+}
+
+/// What routes of one group have in common. Templates that name params are the same for routes
+/// that have these params in the same places of their paths.
+#[derive(Default)]
+struct Shared {
+    headers: BTreeMap<(usize, Vec<u8>), Option<Arc<HeaderEdits>>>,
+    rewrites: BTreeMap<(usize, Vec<u8>), Option<Arc<Rewrite>>>,
+}
+
+impl Shared {
+    fn headers(
+        &mut self,
+        route: &model::Route,
+        effective: &Effective<'_>,
+    ) -> Option<Arc<HeaderEdits>> {
+        let (setting, is_own) = effective.find(known::HEADERS)?;
+        let Setting::Headers(headers) = setting else { return None };
+        let params = Params::of(route, setting);
+        match is_own {
+            true => header_edits(headers, &params),
+            false => {
+                let entry = self.headers.entry((route.chain, params.places(setting)));
+                entry.or_insert_with(|| header_edits(headers, &params)).clone()
+            }
+        }
+    }
+
+    fn rewrite(&mut self, route: &model::Route, effective: &Effective<'_>) -> Option<Arc<Rewrite>> {
+        let (setting, is_own) = effective.find(known::REWRITE)?;
+        let Setting::Rewrite(rewrite) = setting else { return None };
+        let params = Params::of(route, setting);
+        match is_own {
+            true => self::rewrite(rewrite, &params),
+            false => {
+                let entry = self.rewrites.entry((route.chain, params.places(setting)));
+                entry.or_insert_with(|| self::rewrite(rewrite, &params)).clone()
+            }
+        }
+    }
+}
+
+/// The names of a path's params, when a template asks for some.
+struct Params<'m>(Vec<&'m str>);
+
+impl<'m> Params<'m> {
+    fn of(route: &'m model::Route, setting: &Setting) -> Params<'m> {
+        match names_of(setting).next() {
+            None => Params(Vec::new()), // Fast path.
+            Some(_) => Params(check_pattern(&route.path.value).unwrap_or_default()),
+        }
+    }
+
+    /// Where the params stand that the templates ask for, in their order.
+    fn places(&self, setting: &Setting) -> Vec<u8> {
+        let place = |name: &str| self.0.iter().position(|known| *known == name);
+        names_of(setting).map(|(name, _)| place(name).map_or(u8::MAX, |i| i as u8)).collect()
+    }
+
+    fn resolve(&self, template: &Template) -> Template {
+        template.resolved(&self.0)
+    }
 }
 
 fn to(targets: Box<[(UpstreamId, u32)]>) -> Action {
@@ -73,7 +168,7 @@ fn to(targets: Box<[(UpstreamId, u32)]>) -> Action {
 }
 
 fn respond(respond: model::Respond) -> Respond {
-    let headers = respond.headers.into_iter().map(|(name, value)| (name.into(), value));
+    let headers = respond.headers.into_iter().map(|field| (field.name.into(), field.value));
     Respond {
         status: respond.status,
         content_type: respond.content_type.into(),
@@ -83,16 +178,27 @@ fn respond(respond: model::Respond) -> Respond {
     }
 }
 
-fn header_edits(request: model::Edits, response: model::Edits) -> Option<Box<HeaderEdits>> {
-    let edit = |(name, value): (String, Template)| Edit { name: EditName::new(&name), value };
-    let one = |edits: model::Edits| Edits {
-        set: edits.set.into_iter().map(edit).collect(),
-        add: edits.add.into_iter().map(edit).collect(),
+fn header_edits(headers: &model::Headers, params: &Params<'_>) -> Option<Arc<HeaderEdits>> {
+    let edit = |field: &model::Field| Edit {
+        name: EditName::new(&field.name),
+        value: params.resolve(&field.value),
+    };
+    let one = |edits: &model::Edits| Edits {
+        set: edits.set.iter().map(edit).collect(),
+        add: edits.add.iter().map(edit).collect(),
         remove: edits.remove.iter().map(|name| EditName::new(name)).collect(),
     };
-    let edits = HeaderEdits { request: one(request), response: one(response) };
+    let edits = HeaderEdits { request: one(&headers.request), response: one(&headers.response) };
     let is_empty = edits.request.is_empty() && edits.response.is_empty();
-    (!is_empty).then(|| Box::new(edits))
+    (!is_empty).then(|| Arc::new(edits))
+}
+
+fn rewrite(rewrite: &model::Rewrite, params: &Params<'_>) -> Option<Arc<Rewrite>> {
+    let part = |spot: &Option<Spot<Template>>| spot.as_ref().map(|s| params.resolve(&s.value));
+    let model::Rewrite { path, query, host } = rewrite;
+    let rewrite = Rewrite { path: part(path), query: part(query), host: part(host) };
+    let is_empty = rewrite.path.is_none() && rewrite.query.is_none() && rewrite.host.is_none();
+    (!is_empty).then(|| Arc::new(rewrite))
 }
 
 fn server(server: model::Server) -> Server {
@@ -111,10 +217,11 @@ fn server(server: model::Server) -> Server {
 
 fn listener(listener: model::Listener, router: usize) -> Listener {
     let head_max = listener.head_max.unwrap_or(defaults::HEAD_MAX);
+    let target_max = listener.target_max.map_or(defaults::TARGET_MAX, |spot| spot.value);
     let limits = Limits {
         head_bytes_max: head_max as u32,
         fields_max: listener.headers_max.unwrap_or(defaults::HEADERS_MAX) as u16,
-        target_bytes_max: listener.target_max.unwrap_or(defaults::TARGET_MAX).min(head_max) as u32,
+        target_bytes_max: target_max.min(head_max) as u32,
         ..Limits::default()
     };
     Listener {
@@ -124,7 +231,9 @@ fn listener(listener: model::Listener, router: usize) -> Listener {
         head_timeout: listener.head_timeout.unwrap_or(defaults::HEAD_TIMEOUT),
         idle_timeout: listener.idle_timeout.unwrap_or(defaults::IDLE_TIMEOUT),
         connections_max: listener.connections_max.map(|count| count as u32),
-        connections_per_client: or_limit(listener.connections_per_client, None)
+        connections_per_client: listener
+            .connections_per_client
+            .and_then(model::Limit::option)
             .map(|count| count as u32),
         backlog: listener.backlog.unwrap_or(defaults::BACKLOG) as u32,
         router,
@@ -145,13 +254,16 @@ fn upstream(upstream: model::Upstream) -> Upstream {
     Upstream {
         name: upstream.name.into(),
         endpoints: endpoints.collect(),
-        balance: upstream.balance,
-        host: upstream.host,
+        balance: upstream.balance.unwrap_or_default(),
+        host: upstream.host.map(|spot| spot.value).unwrap_or_default(),
         pool_idle: upstream.pool_idle.unwrap_or(defaults::POOL_IDLE) as u16,
         pool_idle_timeout: time(upstream.pool_idle_timeout, defaults::POOL_IDLE_TIMEOUT),
         pool_lifetime: time(upstream.pool_lifetime, defaults::POOL_LIFETIME),
         connect_timeout: time(upstream.connect_timeout, defaults::CONNECT_TIMEOUT),
-        connections_max: or_limit(upstream.connections_max, None).map(|count| count as u32),
+        connections_max: upstream
+            .connections_max
+            .and_then(model::Limit::option)
+            .map(|count| count as u32),
         limits,
     }
 }

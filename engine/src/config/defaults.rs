@@ -8,6 +8,8 @@ const fn s(seconds: u64) -> Duration {
 
 /// Both families, no privileges needed.
 pub const LISTENER_ADDRESS: &str = ":8080";
+/// HTTP for reading: browsers and other machines can't reach it by accident.
+pub const ADMIN_ADDRESS: &str = "127.0.0.1:9911";
 /// Slowloris: a real head arrives in one or two packets.
 pub const HEAD_TIMEOUT: Duration = s(10);
 /// Above the 60 s of common load balancers in front, so that they close first; an idle connection

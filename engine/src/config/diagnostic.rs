@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::fmt::Write;
+use std::ops::Range;
 
 pub use super::codes::{CODES, Code, code};
 
@@ -79,6 +80,8 @@ pub struct Diagnostics {
     /// Where a text is not TOML or lacks a `${NAME}`: what was read there is a guess, so that
     /// mistakes in it are not shown. Sorted by `seal_broken`, and looked at from then on.
     broken: Vec<At>,
+    /// Where secrets stand: never shown.
+    masks: Vec<At>,
     is_sealed: bool,
     is_torn: bool,
     errors: usize,
@@ -146,6 +149,17 @@ impl Diagnostics {
             let range = self.broken[i];
             range.source == at.source && at.start <= range.end
         })
+    }
+
+    /// Marks a range that is shown as `***`.
+    pub(super) fn mask(&mut self, at: At) {
+        self.masks.push(at);
+    }
+
+    /// Whether some of `at` is shown as `***`.
+    pub(super) fn is_masked(&self, at: At) -> bool {
+        let meets = |mask: &At| mask.start < at.end.max(at.start + 1) && at.start < mask.end;
+        self.masks.iter().any(|mask| mask.source == at.source && meets(mask))
     }
 
     /// Whether a source is not TOML as a whole: what is missing may stand in the broken part.
@@ -312,21 +326,37 @@ impl Diagnostics {
             excerpt.text.push('…');
             excerpt.before = 1;
         }
+        let masks = self.masks_of(at.source, from, to);
+        let is_hidden = |i: &usize| masks.iter().any(|mask| mask.contains(i));
+        let mut was_hidden = false;
         for (shown, (i, c)) in whole.char_indices().skip(skip).enumerate() {
             if shown == COLUMNS_MAX {
                 excerpt.text.push('…');
                 break;
             }
-            let c = visible_char(c);
-            excerpt.text.push(c);
+            let hidden = is_hidden(&(from + i));
+            let (c, times) = match (hidden, was_hidden) {
+                (true, true) => (' ', 0),
+                (true, false) => ('*', 3),
+                (false, _) => (visible_char(c), 1),
+            };
+            was_hidden = hidden;
+            excerpt.text.extend(std::iter::repeat_n(c, times));
             if i < start {
-                excerpt.before += width(c);
+                excerpt.before += width(c) * times;
             } else if i < end {
-                excerpt.under += width(c);
+                excerpt.under += width(c) * times;
             }
         }
         excerpt.text.truncate(excerpt.text.trim_end().len());
         excerpt
+    }
+
+    /// The masked ranges of a source that meet `from..to`.
+    fn masks_of(&self, source: u32, from: usize, to: usize) -> Vec<Range<usize>> {
+        let here = self.masks.iter().filter(|mask| mask.source == source);
+        let ranges = here.map(|mask| mask.start as usize..mask.end as usize);
+        ranges.filter(|range| range.start < to && from < range.end).collect()
     }
 
     /// One JSON object per diagnostic in a list, and the counts.

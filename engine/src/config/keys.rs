@@ -11,6 +11,39 @@ pub struct Key {
     pub default: &'static str,
     /// One or two sentences for the reference.
     pub doc: &'static str,
+    /// What becomes of it when several layers say it.
+    pub merge: Merge,
+}
+
+/// How what `[all]`, groups and a route say about one key comes together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Merge {
+    /// The narrowest layer's value holds.
+    Replace,
+    /// Name by name, the narrower layer's holds.
+    ByName,
+    /// All of them hold.
+    AddUp,
+}
+
+/// A key of `[all]`, groups and routes: its place in [`ROUTE`], and in each list that begins as
+/// `LAYER` does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct KeyId(pub u8);
+
+impl KeyId {
+    pub fn of(name: &str) -> Option<KeyId> {
+        ROUTE.iter().position(|key| key.name == name).map(|i| KeyId(i as u8))
+    }
+
+    pub fn key(self) -> &'static Key {
+        &ROUTE[usize::from(self.0)]
+    }
+
+    /// Whether `[all]` and groups have it too.
+    pub fn is_inherited(self) -> bool {
+        usize::from(self.0) < LAYER.len()
+    }
 }
 
 /// What a key takes. Bounds are inclusive.
@@ -35,6 +68,8 @@ pub enum Kind {
         none: bool,
     },
     Bool,
+    /// A `Secret`: given by a reference, never shown.
+    Secret,
     Words(&'static [&'static str]),
     Text(&'static str),
     /// One text or a list of them.
@@ -52,15 +87,25 @@ const YEAR: Duration = Duration::from_secs(365 * 86_400);
 const SIZE_MAX: u64 = 1 << 50;
 
 const fn time(name: &'static str, default: &'static str, doc: &'static str) -> Key {
-    Key { name, kind: Kind::Time { min: MS, max: YEAR, none: false }, default, doc }
+    key(name, Kind::Time { min: MS, max: YEAR, none: false }, default, doc)
 }
 
 const fn time_or_none(name: &'static str, default: &'static str, doc: &'static str) -> Key {
-    Key { name, kind: Kind::Time { min: MS, max: YEAR, none: true }, default, doc }
+    key(name, Kind::Time { min: MS, max: YEAR, none: true }, default, doc)
 }
 
 const fn key(name: &'static str, kind: Kind, default: &'static str, doc: &'static str) -> Key {
-    Key { name, kind, default, doc }
+    Key { name, kind, default, doc, merge: Merge::Replace }
+}
+
+impl Key {
+    const fn by_name(self) -> Key {
+        Key { merge: Merge::ByName, ..self }
+    }
+
+    const fn adds_up(self) -> Key {
+        Key { merge: Merge::AddUp, ..self }
+    }
 }
 
 const fn count(min: u64, max: u64) -> Kind {
@@ -72,7 +117,18 @@ const fn size(min: u64, max: u64) -> Kind {
 }
 
 const fn later(name: &'static str) -> Key {
-    Key { name, kind: Kind::Later, default: "", doc: "" }
+    key(name, Kind::Later, "", "")
+}
+
+/// One list after the other.
+const fn joined<const N: usize>(first: &[Key], second: &[Key]) -> [Key; N] {
+    let mut all = [first[0]; N];
+    let mut i = 0;
+    while i < N {
+        all[i] = if i < first.len() { first[i] } else { second[i - first.len()] };
+        i += 1;
+    }
+    all
 }
 
 pub const TOP: &[Key] = &[
@@ -81,17 +137,27 @@ pub const TOP: &[Key] = &[
     key("listener", Kind::Shape("tables by name"), "`:8080`", "Where requests arrive."),
     key("upstream", Kind::Shape("tables by name"), "", "Services, each a group of endpoints."),
     key("route", Kind::Shape("tables by name"), "", "Which requests go where."),
-    later("include"),
-    later("all"),
-    later("group"),
-    later("defaults"),
+    key("group", Kind::Shape("tables by name"), "", "What several routes have in common."),
+    key("all", Kind::Shape("a table"), "", "What all routes have in common."),
+    key(
+        "defaults",
+        Kind::Shape("tables `upstream` and `listener`"),
+        "",
+        "What holds where such a table doesn't say it.",
+    ),
+    key("admin", Kind::Shape("a table"), "", "Where the operator asks and tells."),
+    key(
+        "include",
+        Kind::Texts("files, with `*` and `?`, relative to this one"),
+        "",
+        "More of the configuration. Tables merge by name; the same name twice is a mistake.",
+    ),
     later("auth"),
     later("consumer"),
     later("consumers"),
     later("plan"),
     later("waf"),
     later("meter"),
-    later("admin"),
     later("log"),
     later("metrics"),
     later("trace"),
@@ -244,18 +310,13 @@ pub const ENDPOINT: &[Key] = &[
     later("priority"),
 ];
 
-pub const ROUTE: &[Key] = &[
+/// What `[all]`, groups and routes may say.
+pub const LAYER: &[Key] = &[
     key(
         "host",
         Kind::Texts("\"example.com\" or \"*.example.com\""),
         "any",
         "The request's host, without port.",
-    ),
-    key(
-        "path",
-        Kind::Text("\"/users\", \"/users/{id}\", \"/files/*\", \"/files/{*rest}\""),
-        "\"/*\"",
-        "`/*` at the end takes in the path before it and everything below.",
     ),
     key("methods", Kind::Texts("\"GET\""), "any", "`GET` takes in `HEAD`."),
     key(
@@ -266,25 +327,25 @@ pub const ROUTE: &[Key] = &[
     ),
     key("listener", Kind::Texts("names"), "all", "Where the request must have arrived."),
     key(
-        "to",
-        Kind::Shape("a name, \"http://host:port\", or `{ a = 95, b = 5 }`"),
+        "auth",
+        Kind::Shape("\"none\""),
         "",
-        "Action: an upstream, or shares of several.",
+        "`\"none\"` says that everyone may use the route, and that this is meant.",
     ),
-    key("respond", Kind::Shape("a status, a text, or a table"), "", "Action: this answer."),
-    key(
-        "redirect",
-        Kind::Shape("a URL with variables, or `{ to, status = 308 }`"),
-        "",
-        "Action: a redirect.",
-    ),
-    key("echo", Kind::Bool, "", "Action: answers with the request as it arrived."),
     key(
         "headers",
         Kind::Shape("`{ request = { set, add, remove }, response = { … } }`"),
         "",
         "Changes to fields: `remove` first, then `set`, then `add`. Values may have variables.",
-    ),
+    )
+    .by_name(),
+    key(
+        "rewrite",
+        Kind::Shape("`{ path, query, host }`"),
+        "",
+        "What is sent upstream in place of the request's own. Values may have variables.",
+    )
+    .by_name(),
     time_or_none(
         "timeout",
         "\"30s\"",
@@ -329,33 +390,130 @@ pub const ROUTE: &[Key] = &[
         "\"exact\"",
         "Whether a path that differs only in its last slash is redirected.",
     ),
-    later("compose"),
-    later("batch"),
-    later("group"),
-    later("without"),
-    later("rewrite"),
     later("retry"),
-    later("auth"),
-    later("allow"),
-    later("ip"),
-    later("country"),
+    later("allow").adds_up(),
+    later("ip").adds_up(),
+    later("country").adds_up(),
+    later("require_tls").adds_up(),
+    later("rate_limit").adds_up(),
+    later("concurrency").adds_up(),
+    later("quota").adds_up(),
+    later("price").adds_up(),
     later("cors"),
-    later("require_tls"),
-    later("rate_limit"),
-    later("concurrency"),
-    later("quota"),
-    later("price"),
-    later("waf"),
+    later("waf").by_name(),
     later("schema"),
     later("bots"),
-    later("split"),
-    later("mirror"),
-    later("compress"),
-    later("cache"),
+    later("split").by_name(),
+    later("mirror").by_name(),
+    later("compress").by_name(),
+    later("cache").by_name(),
     later("hedge"),
     later("priority"),
     later("log"),
 ];
+
+/// What routes have beside [`LAYER`].
+pub const ON_ROUTE: &[Key] = &[
+    key(
+        "path",
+        Kind::Text("\"/users\", \"/users/{id}\", \"/files/*\", \"/files/{*rest}\""),
+        "\"/*\"",
+        "`/*` at the end takes in the path before it and everything below.",
+    ),
+    key("group", Kind::Text("a name"), "", "The group whose keys hold here too."),
+    key("without", Kind::Texts("keys"), "", "Takes away what `[all]` or a group says."),
+    key(
+        "to",
+        Kind::Shape("a name, \"http://host:port\", or `{ a = 95, b = 5 }`"),
+        "",
+        "Action: an upstream, or shares of several.",
+    ),
+    key("respond", Kind::Shape("a status, a text, or a table"), "", "Action: this answer."),
+    key(
+        "redirect",
+        Kind::Shape("a URL with variables, or `{ to, status = 308 }`"),
+        "",
+        "Action: a redirect.",
+    ),
+    key("echo", Kind::Bool, "", "Action: answers with the request as it arrived."),
+    later("compose"),
+    later("batch"),
+];
+
+/// What `[all]` has beside [`LAYER`].
+pub const ON_ALL: &[Key] = &[key(
+    "prefix",
+    Kind::Text("\"/api\" or \"/{tenant}\""),
+    "",
+    "Stands before the `path` of the routes, after the prefixes of wider tables.",
+)];
+
+/// What groups have beside [`LAYER`].
+pub const ON_GROUP: &[Key] = &[
+    key("group", Kind::Text("a name"), "", "The group that this one is part of; at most 4 deep."),
+    key("without", Kind::Texts("keys"), "", "Takes away what `[all]` or a wider group says."),
+    ON_ALL[0],
+];
+
+pub const ROUTE: &[Key] = &joined::<{ LAYER.len() + ON_ROUTE.len() }>(LAYER, ON_ROUTE);
+pub const GROUP: &[Key] = &joined::<{ LAYER.len() + ON_GROUP.len() }>(LAYER, ON_GROUP);
+pub const ALL: &[Key] = &joined::<{ LAYER.len() + ON_ALL.len() }>(LAYER, ON_ALL);
+
+/// The number of a key of routes, known while this is compiled.
+const fn id(name: &str) -> KeyId {
+    let mut i = 0;
+    while i < ROUTE.len() {
+        if is_same(ROUTE[i].name.as_bytes(), name.as_bytes()) {
+            return KeyId(i as u8);
+        }
+        i += 1;
+    }
+    panic!("it is in the list")
+}
+
+const fn is_same(a: &[u8], b: &[u8]) -> bool {
+    let mut i = 0;
+    while i < a.len() && i < b.len() && a[i] == b[i] {
+        i += 1;
+    }
+    i == a.len() && i == b.len()
+}
+
+/// Numbers of the keys that code asks for.
+pub mod known {
+    use super::{KeyId, id};
+
+    pub const HOST: KeyId = id("host");
+    pub const METHODS: KeyId = id("methods");
+    pub const WHEN: KeyId = id("when");
+    pub const LISTENER: KeyId = id("listener");
+    pub const AUTH: KeyId = id("auth");
+    pub const HEADERS: KeyId = id("headers");
+    pub const REWRITE: KeyId = id("rewrite");
+    pub const TIMEOUT: KeyId = id("timeout");
+    pub const DEADLINE: KeyId = id("deadline");
+    pub const BODY_TIMEOUT: KeyId = id("body_timeout");
+    pub const BODY_LIMIT: KeyId = id("body_limit");
+    pub const BODY_RATE_MIN: KeyId = id("body_rate_min");
+    pub const TUNNEL_TIMEOUT: KeyId = id("tunnel_timeout");
+    pub const UPGRADE: KeyId = id("upgrade");
+    pub const ENCODED_SLASH: KeyId = id("encoded_slash");
+    pub const SLASHES: KeyId = id("slashes");
+    pub const SLASH: KeyId = id("slash");
+}
+
+/// Where `name` may stand when it is no key of `keys`, one of the three lists of layers.
+pub fn elsewhere(name: &str, keys: &[Key]) -> Option<&'static str> {
+    let has = |keys: &[Key], name: &str| keys.iter().any(|key| key.name == name);
+    if has(keys, "prefix") && has(ROUTE, name) {
+        return Some(match name {
+            "path" => "routes have a path; `prefix` stands before it",
+            "group" | "without" => "it is the widest there is",
+            _ => "an action stands only on a route",
+        });
+    }
+    (has(keys, "respond") && has(GROUP, name)).then_some("only groups and [all] have it")
+}
 
 pub const WHEN: &[Key] = &[
     key("headers", Kind::Shape("values by field name"), "", "Field lines the request must have."),
@@ -389,4 +547,36 @@ pub const EDITS: &[Key] = &[
     key("set", Kind::Shape("values by field name"), "", "Replaces all fields of the name."),
     key("add", Kind::Shape("values by field name"), "", "Adds one more."),
     key("remove", Kind::Texts("field names"), "", "Removes all fields of the name."),
+];
+
+pub const REWRITE: &[Key] = &[
+    key(
+        "path",
+        Kind::Text("a path with variables"),
+        "as it came",
+        "The path. Captures go in as they came; what would lead out of it is refused with 400.",
+    ),
+    key("query", Kind::Text("a text with variables"), "as it came", "`\"\"` removes it."),
+    key("host", Kind::Text("a name with variables"), "the upstream's `host`", "`Host`."),
+];
+
+pub const DEFAULTS: &[Key] = &[
+    key("upstream", Kind::Shape("a table"), "", "All keys of an upstream but `endpoints`."),
+    key("listener", Kind::Shape("a table"), "", "All keys of a listener but `address`."),
+];
+
+pub const ADMIN: &[Key] = &[
+    key(
+        "socket",
+        Kind::Text("a path, or \"none\""),
+        "`busbar.sock` in `$RUNTIME_DIRECTORY`, else in `/tmp/busbar-$UID`",
+        "A unix socket for all that changes something.",
+    ),
+    key(
+        "address",
+        Kind::Text("\"127.0.0.1:9911\", \":9911\", or \"none\""),
+        "\"127.0.0.1:9911\"",
+        "HTTP for all that only reads.",
+    ),
+    key("token", Kind::Secret, "", "Who knows it may change things over `address` too."),
 ];

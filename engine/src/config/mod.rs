@@ -1,34 +1,47 @@
 //! Text → Model → Snapshot, with every mistake at once.
 //!
 //! ```text
-//! source   text, --set, ${NAME}  →  one tree with places
-//! read     tree  →  Model          (route, action, reader, address, units; keys is THE LIST)
+//! source   text, --set, ${NAME}  →  one tree with places      (include: files of files)
+//! read     tree  →  Model          each layer once            (keys is THE LIST)
+//! merge    `[all]` → groups → route: what holds where several layers speak
 //! check    Model →  Checked        references, duplicates, conflicts; builds the routers
 //! compile  Checked → Snapshot      defaults, ids
 //! ```
-//! Nothing here asks the network; the only files read are those that a `respond` names.
+//! Nothing here asks the network; the only files read are those that the text names.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
+use self::files::{Origin, Outside};
 use crate::snapshot::Snapshot;
 
 mod action;
 mod address;
+mod admin;
 mod check;
 pub mod codes;
 mod compile;
 pub mod defaults;
 pub mod diagnostic;
 mod digest;
+mod doubt;
+mod fields;
+mod files;
 #[doc(hidden)]
 pub mod fuzz;
+#[cfg(test)]
+mod golden;
+mod include;
 pub mod keys;
+mod layer;
+mod marks;
+mod merge;
 pub mod model;
 mod one_liner;
 mod read;
 mod reader;
 pub mod reference;
 mod route;
+mod secret;
 mod source;
 #[cfg(test)]
 mod tests;
@@ -36,6 +49,7 @@ pub mod units;
 
 pub use diagnostic::Diagnostics;
 pub use digest::Digests;
+pub use files::{Files, MemoryFile};
 pub use one_liner::{OneLiner, one_liner};
 pub use source::{Env, TEXT_BYTES_MAX};
 
@@ -44,7 +58,8 @@ pub struct Input<'a> {
     pub text: String,
     /// As messages name the text: `busbar.toml`.
     pub name: String,
-    /// Files that the text names are relative to it; `None`: it can't name any.
+    /// The folder of the file that the text stands in: what it names is relative to it. `None`: it
+    /// stands in no file, and can't name any.
     pub base_dir: Option<PathBuf>,
     /// `key.path=VALUE`, over the text in their order.
     pub sets: Vec<String>,
@@ -58,29 +73,34 @@ pub struct Loaded {
     pub snapshot: Option<Snapshot>,
     pub diagnostics: Diagnostics,
     pub digests: Digests,
-    /// Every file that was read, to be watched.
+    /// What was read, or should have been, beside the text itself: included files, bodies of
+    /// answers, secrets. Sorted.
     pub files: Vec<PathBuf>,
-}
-
-/// Where files may be read from.
-struct Files<'a> {
-    base_dir: Option<&'a Path>,
+    /// Folders that a pattern of `include` was looked for in: a new file there may belong to it.
+    pub folders: Vec<PathBuf>,
 }
 
 /// Reads, checks and compiles. Near-linear in the text; never panics, whatever it holds.
 pub fn load(input: Input<'_>) -> Loaded {
+    load_from(input, &Files::Disk)
+}
+
+/// As `load`, with the files that the text names taken from `files`.
+pub fn load_from(input: Input<'_>, files: &Files) -> Loaded {
     let mut diagnostics = Diagnostics::default();
     let out = &mut diagnostics;
-    let files = Files { base_dir: input.base_dir.as_deref() };
-    let table = source::read(input.name, input.text, input.sets, input.env, out);
+    let outside = Outside::new(files, input.env);
+    let origin = Origin { is_file: input.base_dir.is_some(), folder: input.base_dir };
+    let table = source::read(input.name, input.text, input.sets, origin, &outside, out);
     out.seal_broken();
     let digests = Digests::of(&table);
-    let model = read::read(&table, &files, out);
-    let checked = check::check(model, out);
+    let model = read::read(&table, &outside, out);
+    let checked = check::check(model, &outside, out);
     diagnostics.sort();
     let snapshot = checked.map(|checked| compile::compile(checked, &diagnostics));
     debug_assert_eq!(snapshot.is_some(), diagnostics.errors() == 0);
-    Loaded { snapshot, diagnostics, digests, files: Vec::new() }
+    let (files, folders) = outside.asked();
+    Loaded { snapshot, diagnostics, digests, files, folders }
 }
 
 /// The configuration of a gateway without one: a page at `/` and an echo service.

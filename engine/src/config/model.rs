@@ -1,15 +1,19 @@
 //! What a file says. Each table's keys stand in one list, from which the reader knows them and
 //! the reference is written; no behaviour.
 
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::rc::Rc;
 use std::time::Duration;
 
 use super::diagnostic::At;
 use crate::http::forwarded::Prefix;
 use crate::http::template::{Place, Template};
 use crate::router::ValuePattern;
-use crate::snapshot::{Balance, Driver, EndpointAddress, HostMode, ListenAddress};
+use crate::secret::Secret;
+use crate::snapshot::{Balance, Choice, Driver, EndpointAddress, HostMode, ListenAddress};
 
-pub use super::keys::{Key, Kind};
+pub use super::keys::{Key, KeyId, Kind};
 
 /// A value and where it stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,10 +41,17 @@ impl<T> Limit<T> {
 #[derive(Debug, Default)]
 pub struct Model {
     pub server: Server,
+    pub admin: Admin,
     /// Sorted by name, like all tables.
     pub listeners: Vec<Listener>,
     pub upstreams: Vec<Upstream>,
+    /// `[all]` alone, then one of each group.
+    pub chains: Vec<Chain>,
     pub routes: Vec<Route>,
+    /// `[defaults.upstream]`, for upstreams that are only given as URLs.
+    pub upstream_defaults: Upstream,
+    /// `[defaults.listener]`, for the listener that no file names.
+    pub listener_defaults: Listener,
 }
 
 #[derive(Debug, Default)]
@@ -56,7 +67,15 @@ pub struct Server {
     pub via: bool,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
+pub struct Admin {
+    pub socket: Choice<PathBuf>,
+    pub address: Choice<Box<[SocketAddr]>>,
+    pub address_at: Option<At>,
+    pub token: Option<Secret>,
+}
+
+#[derive(Debug, Default, Clone)]
 pub struct Listener {
     pub name: String,
     /// Of its table.
@@ -69,17 +88,17 @@ pub struct Listener {
     pub connections_per_client: Option<Limit<u64>>,
     pub head_max: Option<u64>,
     pub headers_max: Option<u64>,
-    pub target_max: Option<u64>,
+    pub target_max: Option<Spot<u64>>,
     pub backlog: Option<u64>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default, Clone)]
 pub struct Upstream {
     pub name: String,
     pub at: At,
     pub endpoints: Vec<Endpoint>,
-    pub balance: Balance,
-    pub host: HostMode,
+    pub balance: Option<Balance>,
+    pub host: Option<Spot<HostMode>>,
     pub pool_idle: Option<u64>,
     pub pool_idle_timeout: Option<Duration>,
     pub pool_lifetime: Option<Duration>,
@@ -88,25 +107,7 @@ pub struct Upstream {
     pub head_max: Option<u64>,
 }
 
-impl Upstream {
-    pub fn new(name: String, at: At) -> Upstream {
-        Upstream {
-            name,
-            at,
-            endpoints: Vec::new(),
-            balance: Balance::default(),
-            host: HostMode::default(),
-            pool_idle: None,
-            pool_idle_timeout: None,
-            pool_lifetime: None,
-            connect_timeout: None,
-            connections_max: None,
-            head_max: None,
-        }
-    }
-}
-
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Endpoint {
     pub address: EndpointAddress,
     pub weight: u16,
@@ -115,30 +116,109 @@ pub struct Endpoint {
     pub at: At,
 }
 
+/// What `[all]`, one group or one route says, key by key.
+#[derive(Debug, Default)]
+pub struct Layer {
+    /// Sorted by key.
+    pub said: Vec<Said>,
+    /// What it takes away of what wider layers say.
+    pub without: Vec<Spot<KeyId>>,
+    /// A mistake was found in what tells routes from others.
+    pub is_unsure: bool,
+    /// It has a key that nobody knows: what it says may be more than was read.
+    pub has_unknown: bool,
+}
+
+#[derive(Debug)]
+pub struct Said {
+    pub key: KeyId,
+    /// Of the key.
+    pub at: At,
+    pub value: Setting,
+}
+
+/// The value of a key of [`keys::LAYER`](super::keys::LAYER).
+#[derive(Debug)]
+pub enum Setting {
+    Time(Limit<Duration>),
+    /// A size, or a rate in bytes per second.
+    Bytes(Limit<u64>),
+    Word(&'static str),
+    /// Hosts, methods, protocols.
+    Names(Vec<String>),
+    When(When),
+    Listeners(Vec<Spot<String>>),
+    Headers(Box<Headers>),
+    Rewrite(Box<Rewrite>),
+}
+
+#[derive(Debug, Default)]
+pub struct When {
+    pub headers: Vec<(String, ValuePattern)>,
+    pub query: Vec<(String, ValuePattern)>,
+}
+
+#[derive(Debug, Default, Clone)]
+pub struct Headers {
+    pub request: Edits,
+    pub response: Edits,
+}
+
+#[derive(Debug, Default, Clone)]
+pub struct Rewrite {
+    pub path: Option<Spot<Template>>,
+    pub query: Option<Spot<Template>>,
+    pub host: Option<Spot<Template>>,
+}
+
+#[derive(Debug)]
+pub struct Group {
+    pub name: String,
+    pub at: At,
+    pub parent: Option<Spot<String>>,
+    /// A pattern without `*`, without a last slash.
+    pub prefix: Option<Spot<String>>,
+    pub layer: Layer,
+}
+
+/// `[all]` and one group after the other, merged: what holds for a route that is part of them.
+#[derive(Debug, Default)]
+pub struct Chain {
+    /// Of the narrowest layer: `[all]` or `[group.api]`.
+    pub name: String,
+    pub at: At,
+    /// Index of the chain that this one adds a group to.
+    pub parent: Option<usize>,
+    /// Sorted by key, then the narrowest first.
+    pub heirs: Vec<Heir>,
+    pub prefix: String,
+    pub is_unsure: bool,
+    pub has_unknown: bool,
+}
+
+/// A key with what one layer says of it. Of a key that merges by name, the first has everything.
+#[derive(Debug, Clone)]
+pub struct Heir {
+    pub key: KeyId,
+    /// Index of the chain whose narrowest layer says it.
+    pub layer: usize,
+    pub at: At,
+    pub value: Rc<Setting>,
+}
+
 #[derive(Debug)]
 pub struct Route {
     pub name: String,
     pub at: At,
-    pub hosts: Vec<String>,
+    /// Index in `Model::chains`.
+    pub chain: usize,
+    /// With the prefixes of its groups.
     pub path: Spot<String>,
-    pub methods: Vec<String>,
-    pub headers_when: Vec<(String, ValuePattern)>,
-    pub query_when: Vec<(String, ValuePattern)>,
-    pub listeners: Vec<Spot<String>>,
     /// `None` only when it could not be read.
     pub action: Option<Action>,
-    pub request_edits: Edits,
-    pub response_edits: Edits,
-    pub timeout: Option<Limit<Duration>>,
-    pub deadline: Option<Limit<Duration>>,
-    pub body_timeout: Option<Limit<Duration>>,
-    pub body_limit: Option<Limit<u64>>,
-    pub body_rate_min: Option<Limit<u64>>,
-    pub tunnel_timeout: Option<Limit<Duration>>,
-    pub upgrade: Option<Vec<String>>,
-    pub encoded_slash_keep: bool,
-    pub slashes_keep: bool,
-    pub slash_redirect: bool,
+    pub layer: Layer,
+    /// Where the keys stand that no layer above routes has.
+    pub keys: Vec<(KeyId, At)>,
     /// A mistake was found in what tells this route from others: it takes no part in conflicts.
     pub is_unsure: bool,
 }
@@ -176,12 +256,21 @@ pub struct Respond {
     pub content_type: String,
     pub body: Template,
     pub place: Place,
-    pub headers: Vec<(String, Template)>,
+    pub headers: Vec<Field>,
 }
 
-#[derive(Debug, Default)]
+/// A field to be written, or one that an answer has.
+#[derive(Debug, Clone)]
+pub struct Field {
+    pub name: String,
+    /// Of the value.
+    pub at: At,
+    pub value: Template,
+}
+
+#[derive(Debug, Default, Clone)]
 pub struct Edits {
-    pub set: Vec<(String, Template)>,
-    pub add: Vec<(String, Template)>,
+    pub set: Vec<Field>,
+    pub add: Vec<Field>,
     pub remove: Vec<String>,
 }

@@ -1,13 +1,14 @@
-//! Tree → model: the process, listeners and upstreams. Routes are read in `route.rs`.
+//! Tree → model: the process, listeners and upstreams. Routes and groups are read in `route.rs`,
+//! what they have in common in `layer.rs`.
 
 use super::address::{self, Fault, PrefixFault};
 use super::diagnostic::{At, Diagnostic, Diagnostics};
-use super::keys;
-use super::model::{Endpoint, Listener, Model, Server, Spot, Upstream};
+use super::files::Outside;
+use super::model::{Chain, Endpoint, Listener, Model, Route, Server, Spot, Upstream};
 use super::reader::{Section, not_yet, table_of, text_of, wrong_type};
-use super::route;
+use super::route::{self, Groups};
 use super::source::{Entry, Node, Table, Value};
-use super::{Files, defaults};
+use super::{admin, defaults, keys, layer, merge};
 use crate::http::forwarded::Prefix;
 use crate::snapshot::{Balance, Driver, HostMode};
 
@@ -17,9 +18,11 @@ const NAME_BYTES_MAX: usize = 100;
 const LISTENERS_MAX: usize = 256;
 /// Ids are 32 bits wide; the rest is memory.
 const ROUTES_MAX: usize = 1_000_000;
+/// They are for people; routes are for machines.
+const GROUPS_MAX: usize = 10_000;
 
 /// Everything that could be read.
-pub(super) fn read(table: &Table, files: &Files<'_>, out: &mut Diagnostics) -> Model {
+pub(super) fn read(table: &Table, outside: &Outside<'_>, out: &mut Diagnostics) -> Model {
     let top = Section::open(table, At::default(), keys::TOP, out);
     if let Some(node) = top.node("busbar")
         && !matches!(node.value, Value::Integer(1))
@@ -28,17 +31,85 @@ pub(super) fn read(table: &Table, files: &Files<'_>, out: &mut Diagnostics) -> M
         out.push(error.note("write `busbar = 1`, or leave it out"));
     }
     let server = top.section("server", keys::SERVER, out).map(|section| server(&section, out));
-    let mut model = Model { server: server.unwrap_or_default(), ..Model::default() };
+    let admin = top.section("admin", keys::ADMIN, out);
+    let admin = admin.map(|section| admin::read(&section, outside, out));
+    let (listener_defaults, upstream_defaults) = defaults_of(&top, out);
+    let mut model = Model {
+        server: server.unwrap_or_default(),
+        admin: admin.unwrap_or_default(),
+        listener_defaults,
+        upstream_defaults,
+        ..Model::default()
+    };
     for (entry, section) in tables(&top, "listener", keys::LISTENER, LISTENERS_MAX, out) {
-        model.listeners.push(listener(&entry.key, &section, out));
+        let listener = listener(&entry.key, &section, &model.listener_defaults, out);
+        model.listeners.push(listener);
     }
     for (entry, section) in tables(&top, "upstream", keys::UPSTREAM, ROUTES_MAX, out) {
-        model.upstreams.push(upstream(&entry.key, &section, out));
+        let upstream = upstream(&entry.key, &section, &model.upstream_defaults, out);
+        model.upstreams.push(upstream);
     }
-    for (entry, section) in tables(&top, "route", keys::ROUTE, ROUTES_MAX, out) {
-        model.routes.push(route::read(&entry.key, &section, files, out));
-    }
+    model.chains = chains(&top, out);
+    model.routes = routes(&top, &model.chains, outside, out);
+    merge::routes(&mut model, out);
     model
+}
+
+fn chains(top: &Section<'_>, out: &mut Diagnostics) -> Vec<Chain> {
+    let all = match top.section("all", keys::ALL, out) {
+        Some(section) => {
+            let layer = layer::read(&section, None, out);
+            (layer, route::prefix(&section, out), section.at)
+        }
+        None => Default::default(),
+    };
+    let mut groups = Vec::new();
+    for (entry, section) in tables(top, "group", keys::GROUP, GROUPS_MAX, out) {
+        groups.push(route::read_group(&entry.key, &section, out));
+    }
+    merge::chains(all, groups, out)
+}
+
+fn routes(
+    top: &Section<'_>,
+    chains: &[Chain],
+    outside: &Outside<'_>,
+    out: &mut Diagnostics,
+) -> Vec<Route> {
+    let by_name = chains.iter().enumerate().filter_map(|(i, chain)| {
+        let name = chain.name.strip_prefix("[group.")?.strip_suffix(']')?;
+        Some((name, i))
+    });
+    let groups = Groups { chains, by_name: by_name.collect() };
+    let tables = tables(top, "route", keys::ROUTE, ROUTES_MAX, out);
+    let read = |(entry, section): (&Entry, Section<'_>)| {
+        route::read(&entry.key, &section, &groups, outside, out)
+    };
+    tables.into_iter().map(read).collect()
+}
+
+/// What holds for listeners and upstreams that do not say it.
+fn defaults_of(top: &Section<'_>, out: &mut Diagnostics) -> (Listener, Upstream) {
+    let Some(section) = top.section("defaults", keys::DEFAULTS, out) else {
+        return Default::default();
+    };
+    let misplaced = |section: &Section<'_>, key: &str, out: &mut Diagnostics| {
+        if let Some(entry) = section.entry(key) {
+            let title = format!("`{key}` can't stand here");
+            let error = Diagnostic::new("E147", entry.key_at, title);
+            out.push(error.note("each table has its own; only settings have defaults"));
+        }
+    };
+    let mut defaults = <(Listener, Upstream)>::default();
+    if let Some(section) = section.section("listener", keys::LISTENER, out) {
+        misplaced(&section, "address", out);
+        defaults.0 = listener_settings(&section, &Listener::default(), out);
+    }
+    if let Some(section) = section.section("upstream", keys::UPSTREAM, out) {
+        misplaced(&section, "endpoints", out);
+        defaults.1 = upstream_settings(&section, &Upstream::default(), out);
+    }
+    defaults
 }
 
 /// The tables `[kind.NAME]`, sorted by name. A section's place is its name's when it has no head
@@ -132,7 +203,12 @@ fn missing(key: &str, example: &str, section: &Section<'_>, out: &mut Diagnostic
     }
 }
 
-fn listener(name: &str, section: &Section<'_>, out: &mut Diagnostics) -> Listener {
+fn listener(
+    name: &str,
+    section: &Section<'_>,
+    defaults: &Listener,
+    out: &mut Diagnostics,
+) -> Listener {
     if section.entry("address").is_none() {
         missing("address", "such as address = \":8080\"", section, out);
     }
@@ -142,63 +218,93 @@ fn listener(name: &str, section: &Section<'_>, out: &mut Diagnostics) -> Listene
             .ok()
             .map(|value| Spot { value, at })
     });
-    let head_max = section.size("head_max", out);
-    let target_max = section.size("target_max", out);
-    if let Some(target) = target_max
-        && target > head_max.unwrap_or(defaults::HEAD_MAX)
-        && let Some(node) = section.node("target_max")
+    let settings = listener_settings(section, defaults, out);
+    Listener { name: name.to_owned(), at: section.at, address, ..settings }
+}
+
+fn listener_settings(
+    section: &Section<'_>,
+    defaults: &Listener,
+    out: &mut Diagnostics,
+) -> Listener {
+    let head_max = section.size("head_max", out).or(defaults.head_max);
+    let target_max = section.size("target_max", out).zip(section.node("target_max"));
+    let target_max = target_max.map(|(value, node)| Spot { value, at: node.at });
+    let target_max = target_max.or_else(|| defaults.target_max.clone());
+    if let Some(Spot { value, at }) = target_max
+        && value > head_max.unwrap_or(defaults::HEAD_MAX)
     {
-        let error = Diagnostic::new("E106", node.at, "this is out of its range");
+        let error = Diagnostic::new("E106", at, "this is out of its range");
         out.push(error.note("a target is part of a head: at most `head_max`"));
     }
     Listener {
-        name: name.to_owned(),
-        at: section.at,
-        address,
-        head_timeout: section.time("head_timeout", out),
-        idle_timeout: section.time("idle_timeout", out),
-        connections_max: section.count("connections_max", out),
-        connections_per_client: section.count_or_none("connections_per_client", out),
+        head_timeout: section.time("head_timeout", out).or(defaults.head_timeout),
+        idle_timeout: section.time("idle_timeout", out).or(defaults.idle_timeout),
+        connections_max: section.count("connections_max", out).or(defaults.connections_max),
+        connections_per_client: section
+            .count_or_none("connections_per_client", out)
+            .or(defaults.connections_per_client),
         head_max,
-        headers_max: section.count("headers_max", out),
+        headers_max: section.count("headers_max", out).or(defaults.headers_max),
         target_max,
-        backlog: section.count("backlog", out),
+        backlog: section.count("backlog", out).or(defaults.backlog),
+        ..Listener::default()
     }
 }
 
-fn upstream(name: &str, section: &Section<'_>, out: &mut Diagnostics) -> Upstream {
-    let mut upstream = Upstream::new(name.to_owned(), section.at);
+fn upstream(
+    name: &str,
+    section: &Section<'_>,
+    defaults: &Upstream,
+    out: &mut Diagnostics,
+) -> Upstream {
+    let mut endpoints = Vec::new();
     match section.node("endpoints") {
         None => missing("endpoints", "such as endpoints = [\"127.0.0.1:3000\"]", section, out),
-        Some(node) => upstream.endpoints = endpoints(node, out),
+        Some(node) => endpoints = self::endpoints(node, out),
     }
-    if let Some("least_request") = section.word("balance", out) {
-        upstream.balance = Balance::LeastRequest;
+    let settings = upstream_settings(section, defaults, out);
+    if let Some(Spot { value: HostMode::Endpoint, at }) = &settings.host
+        && let Some(unix) = endpoints.iter().find(|e| e.text.starts_with("unix:"))
+    {
+        let error = Diagnostic::new("E129", *at, "a unix socket has no name to send");
+        let is_far = at.source != unix.at.source || section.node("host").is_none();
+        let error = error.note("write the name itself");
+        out.push(if is_far { error.other(unix.at) } else { error });
     }
-    if let Some((text, at)) = section.text("host", out) {
-        upstream.host = host(text, at, &upstream.endpoints, out);
-    }
-    if let Some(pool) = section.section("pool", keys::POOL, out) {
-        upstream.pool_idle = pool.count("idle", out);
-        upstream.pool_idle_timeout = pool.time("idle_timeout", out);
-        upstream.pool_lifetime = pool.time("lifetime", out);
-    }
-    upstream.connect_timeout = section.time("connect_timeout", out);
-    upstream.connections_max = section.count_or_none("connections_max", out);
-    upstream.head_max = section.size("head_max", out);
-    upstream
+    Upstream { name: name.to_owned(), at: section.at, endpoints, ..settings }
 }
 
-fn host(text: &str, at: At, endpoints: &[Endpoint], out: &mut Diagnostics) -> HostMode {
+fn upstream_settings(
+    section: &Section<'_>,
+    defaults: &Upstream,
+    out: &mut Diagnostics,
+) -> Upstream {
+    let balance = section.word("balance", out).map(|word| match word {
+        "least_request" => Balance::LeastRequest,
+        _ => Balance::RoundRobin,
+    });
+    let host = section.text("host", out).map(|(text, at)| Spot { value: host(text, at, out), at });
+    let pool = section.section("pool", keys::POOL, out);
+    let pool_time = |name: &str, out: &mut Diagnostics| pool.as_ref()?.time(name, out);
+    let connections_max = section.count_or_none("connections_max", out);
+    Upstream {
+        balance: balance.or(defaults.balance),
+        host: host.or_else(|| defaults.host.clone()),
+        pool_idle: pool.as_ref().and_then(|pool| pool.count("idle", out)).or(defaults.pool_idle),
+        pool_idle_timeout: pool_time("idle_timeout", out).or(defaults.pool_idle_timeout),
+        pool_lifetime: pool_time("lifetime", out).or(defaults.pool_lifetime),
+        connect_timeout: section.time("connect_timeout", out).or(defaults.connect_timeout),
+        connections_max: connections_max.or(defaults.connections_max),
+        head_max: section.size("head_max", out).or(defaults.head_max),
+        ..Upstream::default()
+    }
+}
+
+fn host(text: &str, at: At, out: &mut Diagnostics) -> HostMode {
     match text {
         "keep" => HostMode::Keep,
-        "endpoint" => {
-            if endpoints.iter().any(|endpoint| endpoint.text.starts_with("unix:")) {
-                let error = Diagnostic::new("E129", at, "a unix socket has no name to send");
-                out.push(error.note("write the name itself"));
-            }
-            HostMode::Endpoint
-        }
+        "endpoint" => HostMode::Endpoint,
         name => {
             if let Err(error) = address::authority(name) {
                 out.push(fault("E132", at, error));

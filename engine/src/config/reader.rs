@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::diagnostic::{At, Diagnostic, Diagnostics};
-use super::keys::{Key, Kind};
+use super::keys::{self, Key, Kind};
 use super::model::{Limit, Spot};
 use super::source::{Entry, Node, Table, Value};
 use super::units::{self, UnitError};
@@ -29,22 +29,14 @@ impl<'t> Section<'t> {
             match keys.iter().find(|key| key.name == entry.key) {
                 Some(Key { kind: Kind::Later, name, .. }) => out.push(not_yet(entry.key_at, name)),
                 Some(_) => {}
-                None => {
-                    let names = keys.iter().map(|key| key.name);
-                    let near = out.closest(&entry.key, names);
-                    let error = Diagnostic::new(
-                        "E101",
-                        entry.key_at,
-                        format!("unknown key `{}`", entry.key),
-                    );
-                    out.push(match near {
-                        Some(near) => error.note(format!("did you mean `{near}`?")),
-                        None => error.note(format!("known here: {}", known(keys))),
-                    });
-                }
+                None => unknown(entry, keys, out),
             }
         }
         Section { table, keys, at }
+    }
+
+    pub(super) fn entries(&self) -> &'t [Entry] {
+        &self.table.entries
     }
 
     pub(super) fn entry(&self, name: &str) -> Option<&'t Entry> {
@@ -224,6 +216,23 @@ impl<'t> Section<'t> {
         let table = self.node(name).and_then(|node| table_of(node, out));
         table.map_or(&[], |table| &table.entries)
     }
+}
+
+fn unknown(entry: &Entry, keys: &[Key], out: &mut Diagnostics) {
+    if let Some(note) = keys::elsewhere(&entry.key, keys) {
+        let title = format!("`{}` can't stand here", entry.key);
+        return out.push(Diagnostic::new("E147", entry.key_at, title).note(note));
+    }
+    let near = out.closest(&entry.key, keys.iter().map(|key| key.name));
+    // A misspelt secret is one all the same.
+    if keys.iter().any(|key| Some(key.name) == near && key.kind == Kind::Secret) {
+        out.mask(entry.node.at);
+    }
+    let error = Diagnostic::new("E101", entry.key_at, format!("unknown key `{}`", entry.key));
+    out.push(match near {
+        Some(near) => error.note(format!("did you mean `{near}`?")),
+        None => error.note(format!("known here: {}", known(keys))),
+    });
 }
 
 /// `None` was reported.

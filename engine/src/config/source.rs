@@ -6,6 +6,8 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::diagnostic::{At, Diagnostic, Diagnostics};
+use super::files::{Origin, Outside};
+use super::{include, secret};
 
 /// Longest configuration. Places are 32 bits wide.
 pub const TEXT_BYTES_MAX: usize = 64 << 20;
@@ -67,17 +69,23 @@ impl Table {
         let found = self.entries.binary_search_by(|entry| entry.key.as_str().cmp(key));
         found.ok().map(|i| &self.entries[i])
     }
+
+    pub(super) fn take(&mut self, key: &str) -> Option<Entry> {
+        let found = self.entries.iter().position(|entry| entry.key == key);
+        found.map(|i| self.entries.remove(i))
+    }
 }
 
 /// What `${NAME}` stands for.
 pub type Env<'a> = &'a dyn Fn(&str) -> Option<String>;
 
-/// Reads the text and the sets into one tree.
+/// Reads the text, what it includes, and the sets into one tree.
 pub(super) fn read(
     name: String,
     text: String,
     sets: Vec<String>,
-    env: Env<'_>,
+    origin: Origin,
+    outside: &Outside<'_>,
     out: &mut Diagnostics,
 ) -> Table {
     if text.len() > TEXT_BYTES_MAX {
@@ -86,21 +94,24 @@ pub(super) fn read(
         out.push(Diagnostic::new("E115", at, "the configuration is longer than 64 MiB"));
         return Table::default();
     }
-    let source = out.add_source(name, text);
-    let mut table = parse(source, out);
+    let mut table = include::read(name, text, origin.clone(), outside, out);
     for (i, set) in sets.into_iter().enumerate() {
         let set = if set.len() > TEXT_BYTES_MAX { String::new() } else { set };
         let source = out.add_source(format!("--set #{}", i + 1), set);
-        if let Some(over) = parse_set(source, out) {
-            merge(&mut table, over, source, out);
+        outside.add_origin(Origin { is_file: false, ..origin.clone() });
+        let Some(mut over) = parse_set(source, out) else { continue };
+        if let Some(include) = over.take("include") {
+            let error = Diagnostic::new("E110", include.key_at, "`include` can't be set");
+            out.push(error.note("only a file says which others belong to it"));
         }
+        merge(&mut table, over, source, out);
     }
-    expand_table(&mut table, env, out);
+    expand_table(&mut table, outside.env, out);
     table
 }
 
 /// What could be read, with every mistake of syntax reported once.
-fn parse(source: u32, out: &mut Diagnostics) -> Table {
+pub(super) fn parse(source: u32, out: &mut Diagnostics) -> Table {
     let text = out.text(source).to_owned();
     let (table, errors) = DeTable::parse_recoverable(&text);
     let table = convert(table.into_inner(), source);
@@ -108,6 +119,7 @@ fn parse(source: u32, out: &mut Diagnostics) -> Table {
         return table;
     }
     out.mark_torn();
+    secret::mask_lines(source, out);
     let mut spans = Vec::new();
     long_values(&table, &text, &mut spans);
     let mut found: Vec<(Range<usize>, String)> = errors
@@ -139,7 +151,13 @@ fn parse(source: u32, out: &mut Diagnostics) -> Table {
         }
         let lines = broken_lines(&text, &span);
         if span.start >= done_to {
-            out.push(syntax_error(&text, at_of(source, span), &message));
+            let at = at_of(source, span);
+            out.push(match out.is_masked(at) {
+                true => {
+                    Diagnostic::new("E100", at, "this is not TOML").note("texts stand in quotes")
+                }
+                false => syntax_error(&text, at, &message),
+            });
         }
         done_to = lines.end + 1;
         out.mark_broken(at_of(source, lines));
@@ -147,7 +165,7 @@ fn parse(source: u32, out: &mut Diagnostics) -> Table {
     table
 }
 
-fn at_of(source: u32, range: Range<usize>) -> At {
+pub(super) fn at_of(source: u32, range: Range<usize>) -> At {
     At { source, start: range.start as u32, end: range.end as u32 }
 }
 
@@ -241,6 +259,11 @@ fn parse_set(source: u32, out: &mut Diagnostics) -> Option<Table> {
     let Some(error) = errors.first() else {
         return Some(convert(table.into_inner(), source));
     };
+    if secret::mask_lines(source, out) {
+        let error = Diagnostic::new("E110", at, "this value is not TOML");
+        out.push(error.note("write 'KEY=\"…\"', in quotes within quotes"));
+        return None;
+    }
     let value = text.split_once('=').map(|(key, value)| (key.trim(), value.trim()));
     let error = match value {
         Some((key, value)) if !value.starts_with(['"', '\'', '{', '[']) && !value.is_empty() => {
@@ -284,7 +307,7 @@ fn expand_table(table: &mut Table, env: Env<'_>, out: &mut Diagnostics) {
     }
 }
 
-fn expand_node(node: &mut Node, env: Env<'_>, out: &mut Diagnostics) {
+pub(super) fn expand_node(node: &mut Node, env: Env<'_>, out: &mut Diagnostics) {
     match &mut node.value {
         Value::Text(text) if text.contains("${") => match expand(text, node.at, env, out) {
             Some(expanded) => *text = expanded,

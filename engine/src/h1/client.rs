@@ -19,6 +19,8 @@ pub struct RequestOut<'a> {
     pub request: &'a Request,
     /// What `request` was read from.
     pub buf: &'a [u8],
+    /// Path and query in place of the request's own.
+    pub target: Option<&'a [u8]>,
     pub host: &'a [u8],
     /// The client's Host, port included.
     pub authority: &'a [u8],
@@ -40,10 +42,15 @@ pub fn encode_request(out: &mut Vec<u8>, o: &RequestOut<'_>) {
     let (request, buf) = (o.request, o.buf);
     out.extend_from_slice(request.method_text(buf));
     out.push(b' ');
-    out.extend_from_slice(request.path_sent(buf));
-    if let Some(query) = request.query(buf) {
-        out.push(b'?');
-        out.extend_from_slice(query);
+    match o.target {
+        Some(target) => out.extend_from_slice(target),
+        None => {
+            out.extend_from_slice(request.path_sent(buf));
+            if let Some(query) = request.query(buf) {
+                out.push(b'?');
+                out.extend_from_slice(query);
+            }
+        }
     }
     out.extend_from_slice(b" HTTP/1.1\r\n");
     encode::field(out, b"Host", o.host);

@@ -5,4 +5,5 @@ pub mod edit;
 pub mod forwarded;
 pub mod problem;
 pub mod reply;
+pub mod rewrite;
 pub mod template;

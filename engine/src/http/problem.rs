@@ -28,6 +28,7 @@ macro_rules! problems {
 problems! {
     BadRequest = 400 "bad-request" "The request is malformed",
     EncodedSlash = 400 "encoded-slash" "The path holds an encoded slash",
+    BadRewrite = 400 "bad-rewrite" "This request can't be rewritten for its service",
     NotFound = 404 "not-found" "No route matches this request",
     MethodNotAllowed = 405 "method-not-allowed" "This method is not allowed here",
     RequestTimeout = 408 "request-timeout" "The request took too long to arrive",

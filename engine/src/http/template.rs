@@ -2,7 +2,7 @@
 
 use parser::Span;
 
-use self::escape::{decoded, escape};
+use self::escape::{decoded, escape, escape_decoded};
 
 mod escape;
 mod parse;
@@ -33,6 +33,8 @@ pub enum Var {
     Route,
     QueryParam(Box<[u8]>),
     Header(Box<[u8]>),
+    /// A param of paths that are not known yet; `Template::resolved` makes a `Param` of it.
+    Named(Box<str>),
 }
 
 /// What variables stand for in one request. Spans of params are relative to `path`.
@@ -59,6 +61,12 @@ pub enum Place {
     FieldValue,
     /// A URI reference (`Location`).
     Uri,
+    /// The path of a request target.
+    Path,
+    /// The query of a request target, without `?`.
+    Query,
+    /// A `Host`. What is no host is refused afterwards.
+    Host,
     Html,
     Json,
     /// As it is, control characters removed.
@@ -103,6 +111,28 @@ impl Template {
         }
     }
 
+    /// The names of params that are not resolved.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.parts.iter().filter_map(|part| match part {
+            Part::Var(Var::Named(name)) => Some(&**name),
+            _ => None,
+        })
+    }
+
+    /// With the params of one path. Names that it does not have stay as they are.
+    pub fn resolved(&self, params: &[&str]) -> Template {
+        let resolve = |part: &Part| match part {
+            Part::Var(Var::Named(name)) => {
+                match params.iter().position(|known| *known == &**name) {
+                    Some(index) => Part::Var(Var::Param(index as u8)),
+                    None => part.clone(),
+                }
+            }
+            part => part.clone(),
+        };
+        Template { parts: self.parts.iter().map(resolve).collect() }
+    }
+
     /// Whether a URI begins with a host of its own.
     fn names_host(&self) -> bool {
         let Some(Part::Text(text)) = self.parts.first() else { return false };
@@ -126,10 +156,11 @@ impl Var {
             Var::Route => escape(facts.route, place.plain(), out),
             Var::QueryParam(name) => {
                 if let Some(value) = query_value(facts.query, name) {
-                    let value: Vec<u8> = decoded(value).collect();
-                    escape(&value, place.plain(), out);
+                    escape_decoded(value, place.plain(), out);
                 }
             }
+            // Compiled templates have none.
+            Var::Named(_) => {}
             Var::Header(name) => {
                 if let Some(field) = facts.fields.named(facts.head, name).next() {
                     escape(field.value.of(facts.head), place.plain(), out);
@@ -283,6 +314,33 @@ mod tests {
             world.render("{{\"a\":\"{header.x-evil}\"}}", Place::Json),
             "{\"a\":\"\\u003c/script\\u003e\\\"\\u0027\\u0026\\\\\\u000a\u{fffd}\\u0001\"}"
         );
+    }
+
+    #[test]
+    fn targets_hold_nothing_that_ends_them() {
+        let world = World::new("/a%20b;c=d&e=f+g", "q=%2e%2e/%20%23?x&z", "h", b"\r\n A?#\xe9");
+        let rows = [
+            ("/x/{rest}", Place::Path, "/x/a%20b;c=d&e=f+g"),
+            ("{path}", Place::Path, "/a%20b;c=d&e=f+g"),
+            ("/{query.q}/{header.x-evil}", Place::Path, "/..%2F%20%23%3Fx/%0D%0A%20A%3F%23%E9"),
+            ("/{query}", Place::Path, "/q%3D%252e%252e%2F%2520%2523%3Fx%26z"),
+            ("u={rest}", Place::Query, "u=a%20b%3Bc%3Dd%26e%3Df%2Bg"),
+            ("u={query.q}&{query}", Place::Query, "u=..%2F%20%23%3Fx&q=%2e%2e/%20%23?x&z"),
+            ("{host}", Place::Host, "h"),
+            ("{header.x-evil}.h", Place::Host, "%0D%0A%20A%3F%23%E9.h"),
+        ];
+        for (text, place, expect) in rows {
+            assert_eq!(world.render(text, place), expect, "{text}");
+        }
+    }
+
+    #[test]
+    fn names_of_params_are_resolved_for_each_path() {
+        let open = Template::parse_open("{id}-{client}-{x}", Place::Text).expect("good");
+        assert_eq!(open.names().collect::<Vec<_>>(), ["id", "x"]);
+        let known = open.resolved(&["x", "id"]);
+        assert_eq!(Ok(known), Template::parse("{id}-{client}-{x}", &["x", "id"], Place::Text));
+        assert_eq!(open.resolved(&["x"]).names().collect::<Vec<_>>(), ["id"]);
     }
 
     #[test]

@@ -10,6 +10,7 @@
 use std::cell::Cell;
 use std::rc::Rc;
 
+use parser::path::PathOptions;
 use parser::target::Form;
 use parser::{FieldId, Method};
 
@@ -19,6 +20,7 @@ use crate::h1::relay::{Body, Out, Step};
 use crate::h1::server::Request;
 use crate::http::forwarded::{AddressText, client_address};
 use crate::http::problem::Problem;
+use crate::http::rewrite::{Refused, Rewrite, Target};
 use crate::http::template::Facts;
 use crate::ids::UpstreamId;
 use crate::router::{Found, Lookup, Params};
@@ -304,6 +306,13 @@ async fn proxy(x: &Exchange<'_>, to: &To) -> Done {
     let id = balance::split(&to.targets, to.weight_sum, &mut w.rng.borrow_mut());
     x.upstream.set(Some(id));
     let due = x.route.timeout.map_or(Mono::NEVER, |t| x.started.after(t));
+    let sent_as = match x.route.rewrite.as_deref() {
+        None => None, // Fast path.
+        Some(rewrite) => match rewritten(x, rewrite) {
+            Ok(sent_as) => Some(sent_as),
+            Err(_) => return own::fail(x, Failure::Rewrite).await,
+        },
+    };
     let mut tried = Tried::default();
     let mut stale = 0;
     loop {
@@ -311,7 +320,7 @@ async fn proxy(x: &Exchange<'_>, to: &To) -> Done {
             Ok(lease) => lease,
             Err(failure) => return own::fail(x, failure).await,
         };
-        let failed = match attempt(x, lease, due).await {
+        let failed = match attempt(x, lease, due, sent_as.as_ref()).await {
             Ok(done) => return done,
             Err(failed) => failed,
         };
@@ -336,6 +345,28 @@ async fn proxy(x: &Exchange<'_>, to: &To) -> Done {
     }
 }
 
+/// What goes upstream in place of the request's own target and host.
+struct Rewritten {
+    bytes: Scratch,
+    /// Where the host begins; the end when the rewrite has none.
+    host_at: usize,
+}
+
+fn rewritten(x: &Exchange<'_>, rewrite: &Rewrite) -> Result<Rewritten, Refused> {
+    let (mut bytes, mut spare) = (x.conn.w.scratch(), x.conn.w.scratch());
+    let target = Target {
+        path: x.request.path_sent(x.bytes),
+        query: x.request.query(x.bytes),
+        is_asterisk: x.request.target.form == Form::Asterisk,
+    };
+    let options = PathOptions {
+        encoded_slash_keep: x.route.encoded_slash_keep,
+        slashes_keep: x.route.slashes_keep,
+    };
+    let host_at = rewrite.write(&x.facts(), &target, options, &mut bytes, &mut spare)?;
+    Ok(Rewritten { bytes, host_at })
+}
+
 /// What is known when an attempt came to nothing.
 struct AttemptFailed {
     failed: Failed,
@@ -343,11 +374,16 @@ struct AttemptFailed {
     reused: bool,
 }
 
-async fn attempt(x: &Exchange<'_>, lease: Lease, due: Mono) -> Result<Done, AttemptFailed> {
+async fn attempt(
+    x: &Exchange<'_>,
+    lease: Lease,
+    due: Mono,
+    sent_as: Option<&Rewritten>,
+) -> Result<Done, AttemptFailed> {
     let reused = lease.reused;
     let mut body = Body::new(x.request.framing, Out::Raw, &x.limits());
     let (mut head, mut aux) = (x.conn.w.scratch(), x.conn.w.scratch());
-    write_head(x, &lease, &mut head);
+    write_head(x, &lease, sent_as, &mut head);
     let rest = &x.bytes[x.request.head_len()..];
     let early = |failure| Failed { failure, head_sent: false, client_has_bytes: false };
     let resendable = |body: &Body| body.is_done();
@@ -416,11 +452,19 @@ fn unsent<'a>(
     }
 }
 
-fn write_head(x: &Exchange<'_>, lease: &Lease, out: &mut Scratch) {
+fn write_head(x: &Exchange<'_>, lease: &Lease, sent_as: Option<&Rewritten>, out: &mut Scratch) {
     let (request, bytes) = (x.request, x.bytes);
     let upstream = x.upstream();
     let authority = request.authority(bytes).unwrap_or_default();
+    let (target, new_host) = match sent_as {
+        None => (None, &[][..]),
+        Some(sent_as) => {
+            let (target, host) = sent_as.bytes.split_at(sent_as.host_at);
+            (Some(target), host)
+        }
+    };
     let host = match &upstream.host {
+        _ if !new_host.is_empty() => new_host,
         HostMode::Keep if !authority.is_empty() => authority,
         HostMode::Keep | HostMode::Endpoint => lease.target.host_text(),
         HostMode::Fixed(host) => host.as_bytes(),
@@ -431,6 +475,7 @@ fn write_head(x: &Exchange<'_>, lease: &Lease, out: &mut Scratch) {
     let o = RequestOut {
         request,
         buf: bytes,
+        target,
         host,
         authority,
         peer: x.conn.peer_text.as_bytes(),

@@ -13,6 +13,8 @@ pub enum Failure {
     /// The client's body breaks the rules of its framing.
     ClientBody,
     BodyTooLarge,
+    /// The route's rewrite makes no target of what the client sent.
+    Rewrite,
     /// No address of the upstream is known.
     NoEndpoint,
     /// Every endpoint tried refused the connection.
@@ -44,6 +46,7 @@ impl Failure {
             Failure::ClientGone | Failure::Cut => None,
             Failure::ClientSlow => Some(Problem::RequestTimeout),
             Failure::ClientBody => Some(Problem::BadRequest),
+            Failure::Rewrite => Some(Problem::BadRewrite),
             Failure::BodyTooLarge => Some(Problem::BodyTooLarge),
             Failure::NoEndpoint | Failure::Connect | Failure::Busy => Some(Problem::Unavailable),
             Failure::Closed { .. } | Failure::BadAnswer | Failure::Truncated => {

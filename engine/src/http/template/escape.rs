@@ -11,6 +11,8 @@ pub(super) enum Escape {
     /// A piece of a canonical path: escapes and what may stand in a path stay.
     PercentPath,
     PercentQuery,
+    /// A piece of a canonical path within a query, where it ends no parameter.
+    PercentPathInQuery,
     PercentHost,
     Html,
     Json,
@@ -20,26 +22,32 @@ impl Place {
     pub(super) fn plain(self) -> Escape {
         match self {
             Place::FieldValue | Place::Text => Escape::DropControls,
-            Place::Uri => Escape::Percent,
+            Place::Uri | Place::Path | Place::Query | Place::Host => Escape::Percent,
             Place::Html => Escape::Html,
             Place::Json => Escape::Json,
         }
     }
 
-    fn or_in_uri(self, in_uri: Escape) -> Escape {
-        if self == Place::Uri { in_uri } else { self.plain() }
-    }
-
     pub(super) fn for_path(self) -> Escape {
-        self.or_in_uri(Escape::PercentPath)
+        match self {
+            Place::Uri | Place::Path => Escape::PercentPath,
+            Place::Query => Escape::PercentPathInQuery,
+            place => place.plain(),
+        }
     }
 
     pub(super) fn for_query(self) -> Escape {
-        self.or_in_uri(Escape::PercentQuery)
+        match self {
+            Place::Uri | Place::Query => Escape::PercentQuery,
+            place => place.plain(),
+        }
     }
 
     pub(super) fn for_host(self) -> Escape {
-        self.or_in_uri(Escape::PercentHost)
+        match self {
+            Place::Uri | Place::Query | Place::Host => Escape::PercentHost,
+            place => place.plain(),
+        }
     }
 }
 
@@ -52,8 +60,18 @@ pub(super) fn escape(value: &[u8], how: Escape, out: &mut Vec<u8>) {
         Escape::Percent => percent(value, out, b""),
         // RFC 3986 §3.3: pchar, `/`, and escapes that the path already has.
         Escape::PercentPath => percent(value, out, b"!$&'()*+,;=:@/%"),
+        Escape::PercentPathInQuery => percent(value, out, b"!$'()*,:@/%"),
         Escape::PercentQuery => percent(value, out, b"!$&'()*+,;=:@/?%[]"),
         Escape::PercentHost => percent(value, out, b":[]"),
+    }
+}
+
+/// Appends `value` without its percent-encoding.
+pub(super) fn escape_decoded(value: &[u8], how: Escape, out: &mut Vec<u8>) {
+    match how {
+        // These look at characters.
+        Escape::Html | Escape::Json => escape(&decoded(value).collect::<Vec<u8>>(), how, out),
+        _ => decoded(value).for_each(|b| escape(&[b], how, out)),
     }
 }
 

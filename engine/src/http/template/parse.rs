@@ -47,6 +47,15 @@ pub const RESERVED: &[&str] = &[
 impl Template {
     /// Reads `text`, which may name the params of a path, for the place it will be rendered for.
     pub fn parse(text: &str, params: &[&str], place: Place) -> Result<Template, TemplateError> {
+        Template::read(text, Some(params), place)
+    }
+
+    /// As `parse`, for paths that are not known yet: any name may be that of a param.
+    pub fn parse_open(text: &str, place: Place) -> Result<Template, TemplateError> {
+        Template::read(text, None, place)
+    }
+
+    fn read(text: &str, params: Option<&[&str]>, place: Place) -> Result<Template, TemplateError> {
         let mut parts = Vec::new();
         let mut literal = String::new();
         let mut at = 0;
@@ -93,10 +102,13 @@ impl Template {
         if !literal.is_empty() {
             parts.push(Part::Text(literal.into_bytes().into()));
         }
-        if place == Place::Uri
-            && let Some(Part::Text(first)) = parts.first()
-            && !begins_well(first, parts.len() == 1)
-        {
+        let begins_well = match (place, parts.first()) {
+            (Place::Uri, Some(Part::Text(first))) => begins_well(first, parts.len() == 1),
+            (Place::Path, Some(Part::Text(first))) => first.starts_with(b"/"),
+            (Place::Path, first) => first == Some(&Part::Var(Var::Path)),
+            _ => true,
+        };
+        if !begins_well {
             return error(TemplateProblem::BadStart, 0..text.len());
         }
         Ok(Template { parts: parts.into() })
@@ -108,6 +120,9 @@ fn may_stand(c: char, place: Place) -> bool {
         Place::FieldValue => !c.is_control() || c == '\t',
         // RFC 3986 §2; braces are those of variables.
         Place::Uri => c.is_ascii_graphic() && !"\"<>\\^`|".contains(c),
+        Place::Path => c.is_ascii_graphic() && !"\"<>\\^`|?#".contains(c),
+        Place::Query => c.is_ascii_graphic() && !"\"<>\\^`|#".contains(c),
+        Place::Host => c.is_ascii_alphanumeric() || "-._~:[]{}*".contains(c),
         Place::Html | Place::Json | Place::Text => true,
     }
 }
@@ -124,9 +139,10 @@ fn begins_well(first: &[u8], is_all: bool) -> bool {
     }
 }
 
-fn variable(name: &str, params: &[&str]) -> Result<Var, TemplateProblem> {
+fn variable(name: &str, params: Option<&[&str]>) -> Result<Var, TemplateProblem> {
     let param = name.strip_prefix('*').filter(|rest| !rest.is_empty()).unwrap_or(name);
-    if let Some(index) = params.iter().position(|known| *known == param && param != "*") {
+    let mut known = params.unwrap_or_default().iter();
+    if let Some(index) = known.position(|known| *known == param && param != "*") {
         return Ok(Var::Param(index as u8));
     }
     if let Some(name) = name.strip_prefix("query.").filter(|name| !name.is_empty()) {
@@ -149,8 +165,18 @@ fn variable(name: &str, params: &[&str]) -> Result<Var, TemplateProblem> {
         _ if name.starts_with("body:") || name.starts_with("call:") => {
             Err(TemplateProblem::NotYet(name[..5].to_owned() + "…"))
         }
+        _ if params.is_none() && may_be_param(param) => Ok(Var::Named(param.into())),
         _ => Err(TemplateProblem::Unknown(name.to_owned())),
     }
+}
+
+/// Whether a path may have a param of this name (`router::check_pattern`).
+fn may_be_param(name: &str) -> bool {
+    let is_first = |b: u8| b.is_ascii_alphabetic() || b == b'_';
+    let is_later = |b: u8| is_first(b) || b.is_ascii_digit() || b == b'-';
+    name.bytes().next().is_some_and(is_first)
+        && name.bytes().all(is_later)
+        && !RESERVED.contains(&name)
 }
 
 /// Where the host of a URI begins that says one.
@@ -240,6 +266,40 @@ mod tests {
         for (text, problem) in bad {
             let error = Template::parse(text, &["id"], Place::Uri).expect_err(text);
             assert_eq!(error.problem, problem, "{text}");
+        }
+    }
+
+    #[test]
+    fn paths_queries_and_hosts_hold_only_what_may_stand_there() {
+        let rows = [
+            ("/a/{id}", Place::Path, None),
+            ("{path}", Place::Path, None),
+            ("{path}/x", Place::Path, None),
+            ("a", Place::Path, Some(BadStart)),
+            ("", Place::Path, Some(BadStart)),
+            ("{id}", Place::Path, Some(BadStart)),
+            ("/a?b", Place::Path, Some(BadByte)),
+            ("/a b", Place::Path, Some(BadByte)),
+            ("a={id}&b=?", Place::Query, None),
+            ("", Place::Query, None),
+            ("a#b", Place::Query, Some(BadByte)),
+            ("{id}.example.com:80", Place::Host, None),
+            ("a/b", Place::Host, Some(BadByte)),
+            ("a b", Place::Host, Some(BadByte)),
+        ];
+        for (text, place, expect) in rows {
+            let problem = Template::parse(text, &["id"], place).err().map(|e| e.problem);
+            assert_eq!(problem, expect, "{text}");
+        }
+    }
+
+    #[test]
+    fn names_that_no_path_has_are_left_open_when_paths_are_not_known() {
+        for name in ["client", "hots", "rest-1", "query.a"] {
+            assert!(Template::parse_open(&format!("{{{name}}}"), Place::Text).is_ok(), "{name}");
+        }
+        for name in ["1a", "", "*", "query.", "consumer", "a.b"] {
+            assert!(Template::parse_open(&format!("{{{name}}}"), Place::Text).is_err(), "{name}");
         }
     }
 
