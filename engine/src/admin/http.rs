@@ -1,6 +1,7 @@
 //! The door over HTTP: for reading, and with a token for the rest.
 
 use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
 
 use axum::extract::Request;
 use axum::http::header::{AUTHORIZATION, HOST, ORIGIN};
@@ -8,18 +9,28 @@ use axum::http::{HeaderMap, Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 use tokio::net::TcpListener;
 
+use super::bounded::Bounded;
 use super::{Asks, Door, app};
+use crate::secret::Secret;
 
-/// Checks each request before it is looked at.
-#[derive(Clone)]
-pub(super) struct Guard {
-    token: Option<Box<str>>,
+/// What changes need; a reload may change it.
+#[derive(Debug, Clone, Default)]
+pub struct Token(Arc<Mutex<Option<Secret>>>);
+
+impl Token {
+    pub fn set(&self, token: Option<Secret>) {
+        *self.0.lock().expect("nobody panics with the lock") = token;
+    }
+
+    fn get(&self) -> Option<Secret> {
+        self.0.lock().expect("nobody panics with the lock").clone()
+    }
 }
 
-impl std::fmt::Debug for Guard {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Guard").field("has_token", &self.token.is_some()).finish()
-    }
+/// Checks each request before it is looked at.
+#[derive(Debug, Clone)]
+pub(super) struct Guard {
+    token: Token,
 }
 
 impl Guard {
@@ -36,9 +47,10 @@ impl Guard {
         if matches!(*request.method(), Method::GET | Method::HEAD) {
             return None;
         }
-        match &self.token {
+        let given = bearer(headers).unwrap_or_default();
+        match self.token.get() {
             None => forbidden("changes need `token` in [admin], or the socket\n"),
-            Some(token) if bearer(headers).is_some_and(|given| is_equal(given, token)) => None,
+            Some(token) if is_equal(given.as_bytes(), token.expose()) => None,
             Some(_) => Some((StatusCode::UNAUTHORIZED, "the token is wrong\n").into_response()),
         }
     }
@@ -49,8 +61,8 @@ fn bearer(headers: &HeaderMap) -> Option<&str> {
 }
 
 /// In time that tells nothing about where they differ.
-fn is_equal(a: &str, b: &str) -> bool {
-    let differ = a.bytes().zip(b.bytes()).fold(0, |all, (a, b)| all | (a ^ b));
+fn is_equal(a: &[u8], b: &[u8]) -> bool {
+    let differ = a.iter().zip(b).fold(0, |all, (a, b)| all | (a ^ b));
     a.len() == b.len() && differ == 0
 }
 
@@ -97,9 +109,9 @@ impl HttpDoor {
     }
 
     /// Serves until the returned task is aborted.
-    pub fn serve(self, asks: Asks, token: Option<Box<str>>) -> tokio::task::JoinHandle<()> {
+    pub fn serve(self, asks: Asks, token: Token) -> tokio::task::JoinHandle<()> {
         let app = app(Door { asks, guard: Some(Guard { token }) });
-        tokio::spawn(async move { _ = axum::serve(self.listener, app).await })
+        tokio::spawn(async move { _ = axum::serve(Bounded::new(self.listener), app).await })
     }
 }
 
@@ -113,7 +125,8 @@ mod tests {
         for (name, value) in fields {
             request = request.header(*name, *value);
         }
-        let guard = Guard { token: token.map(Into::into) };
+        let guard = Guard { token: Token::default() };
+        guard.token.set(token.map(|token| Secret::new(token.as_bytes())));
         let refused = guard.refuse(&request.body(Body::empty()).unwrap());
         refused.map_or(200, |r| r.status().as_u16())
     }

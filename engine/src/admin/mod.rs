@@ -6,6 +6,7 @@
 
 #![allow(clippy::disallowed_methods, clippy::disallowed_types)] // control's thread
 
+mod bounded;
 pub mod client;
 mod http;
 mod socket;
@@ -17,7 +18,7 @@ use axum::http::header::{ALLOW, CONTENT_TYPE};
 use axum::response::{IntoResponse, Response};
 use tokio::sync::{mpsc, oneshot};
 
-pub use http::HttpDoor;
+pub use http::{HttpDoor, Token};
 pub use socket::{SocketDoor, default_path};
 
 /// Asks that wait for control; it answers one after another.

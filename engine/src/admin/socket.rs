@@ -7,6 +7,7 @@ use std::{fs, io};
 
 use tokio::net::{UnixListener, UnixStream};
 
+use super::bounded::Bounded;
 use super::{Asks, Door, app};
 
 /// A bound socket. Its file goes with it.
@@ -88,7 +89,7 @@ impl SocketDoor {
     /// Serves until the returned task is aborted.
     pub fn serve(self, asks: Asks) -> tokio::task::JoinHandle<()> {
         let app = app(Door { asks, guard: None });
-        tokio::spawn(async move { _ = axum::serve(self, app).await })
+        tokio::spawn(async move { _ = axum::serve(Bounded::new(self), app).await })
     }
 }
 

@@ -81,11 +81,30 @@ impl Text {
                 (text, path.parent().map(PathBuf::from), vec![path.clone()])
             }
         };
-        let (name, sets) = (self.name(), sets.to_vec());
-        let mut loaded = config::load(Input { text, name, base_dir, sets, env: &env });
+        let (name, mut all) = (self.name(), sets_of_environment()?);
+        all.extend_from_slice(sets);
+        let mut loaded = config::load(Input { text, name, base_dir, sets: all, env: &env });
         loaded.files.extend(files);
         Ok(loaded)
     }
+}
+
+/// `$BUSBAR_WORKERS` and `$BUSBAR_ADMIN` go over the file, under `--set`.
+fn sets_of_environment() -> Result<Vec<String>, String> {
+    #[allow(clippy::disallowed_methods)] // the command line is a shell
+    let given = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+    let mut sets = Vec::new();
+    if let Some(workers) = given("BUSBAR_WORKERS") {
+        if workers.parse::<u16>().is_err() {
+            let what = format!("busbar: $BUSBAR_WORKERS is `{workers}`; it takes a whole number");
+            return Err(what);
+        }
+        sets.push(format!("server.workers={workers}"));
+    }
+    if let Some(address) = given("BUSBAR_ADMIN") {
+        sets.push(format!("admin.address={}", config::quoted(&address)));
+    }
+    Ok(sets)
 }
 
 impl Source {

@@ -50,7 +50,7 @@ pub mod units;
 pub use diagnostic::Diagnostics;
 pub use digest::Digests;
 pub use files::{Files, MemoryFile};
-pub use one_liner::{OneLiner, one_liner};
+pub use one_liner::{OneLiner, one_liner, quoted};
 pub use source::{Env, TEXT_BYTES_MAX};
 
 /// What a configuration is made from.

@@ -13,6 +13,7 @@
 
 pub(crate) mod bounds;
 mod cores;
+mod doors;
 pub(crate) mod drain;
 pub(crate) mod publish;
 mod reload;
@@ -119,7 +120,7 @@ struct Control {
     learned: (mpsc::Sender<Resolved>, mpsc::Receiver<Resolved>),
     signals: Signals,
     asks: mpsc::Receiver<Ask>,
-    doors: start::Doors,
+    doors: doors::Doors,
     watch: Option<Watch>,
     /// Reloads that some worker has not adopted yet, oldest first.
     pending: Vec<Pending>,

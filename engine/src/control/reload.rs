@@ -53,7 +53,7 @@ impl Control {
                 return;
             }
         };
-        self.follow(&loaded.files);
+        self.follow(&loaded);
         let found = &loaded.diagnostics;
         let Some(snapshot) = loaded.snapshot else {
             let report = found.render(false);
@@ -74,6 +74,14 @@ impl Control {
                 return;
             }
         };
+        let doors = match self.doors.plan(&snapshot.admin).await {
+            Ok(doors) => doors,
+            Err(e) => {
+                self.sockets.abandon(plan);
+                self.refused(asker, &e, json!({ "error": e }));
+                return;
+            }
+        };
         let mut warnings = self.unchanged_until_restart(&snapshot.server);
         tokio::select! {
             unknown = self.names.learn(&snapshot) => warnings.extend(unknown),
@@ -88,6 +96,7 @@ impl Control {
         self.digests = loaded.digests;
         let report = found.render(false);
         warnings.extend((!report.is_empty()).then(|| report.trim_end().to_owned()));
+        self.doors.take(doors, &snapshot.admin);
         let snapshot = self.publisher.publish(snapshot, rt::now());
         let generation = snapshot.generation;
         let patience_ends = rt::now().after(PATIENCE);
@@ -109,9 +118,9 @@ impl Control {
         }
     }
 
-    fn follow(&mut self, files: &[PathBuf]) {
+    fn follow(&mut self, loaded: &Loaded) {
         if let Some(watch) = &mut self.watch {
-            watch.follow(files);
+            watch.follow(&watched(loaded));
         }
     }
 
@@ -171,6 +180,11 @@ impl Control {
             answer(pending.asker, false, json!({ "error": text }));
         }
     }
+}
+
+/// What a configuration was read from, and where it looked for more.
+pub(super) fn watched(loaded: &Loaded) -> Vec<PathBuf> {
+    loaded.files.iter().chain(&loaded.folders).cloned().collect()
 }
 
 fn refuse(asker: Asker, json: serde_json::Value) {

@@ -1,21 +1,20 @@
 //! From a loaded configuration to running workers, or one clear line.
 
-use std::net::SocketAddr;
-
 use serde_json::json;
 use tokio::sync::mpsc;
 
 use super::bounds::Counted;
 use super::cores::{self, Cores};
 use super::publish::Publisher;
-use super::reload::Loader;
+use super::reload::{Loader, watched};
 use super::resolver::Names;
 use super::sockets::{Sockets, address_text};
 use super::voice::{say, say_all, systemd};
 use super::watch::Watch;
 use super::workers::Workers;
-use super::{Control, Ended, Failed, Signals, Task, Total};
-use crate::admin::{self, Asks, HttpDoor, SocketDoor};
+use super::doors::Doors;
+use super::{Control, Ended, Failed, Signals, Total};
+use crate::admin;
 use crate::config::Loaded;
 use crate::rt::{self, Ran};
 use crate::snapshot::{Driver, Snapshot};
@@ -37,13 +36,6 @@ pub struct Options {
     pub watch: bool,
 }
 
-/// The doors of the admin interface that are open.
-pub(super) struct Doors {
-    pub(super) socket: Option<std::path::PathBuf>,
-    pub(super) address: Option<SocketAddr>,
-    _serving: Vec<Task>,
-}
-
 /// Runs the gateway until it is told to end.
 pub fn run(options: Options) -> Result<Ended, Failed> {
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -60,6 +52,7 @@ pub fn run(options: Options) -> Result<Ended, Failed> {
 
 async fn start(options: Options) -> Result<Control, String> {
     let Options { loader, first, watch } = options;
+    let watched = watched(&first);
     let snapshot = first.snapshot.ok_or("the configuration has mistakes")?;
     let began = rt::now();
     let cores = Cores::find(&snapshot.server);
@@ -69,7 +62,10 @@ async fn start(options: Options) -> Result<Control, String> {
     let plan = sockets.plan(&snapshot)?;
     let signals = Signals::new().map_err(|e| format!("signals can't be heard: {e}"))?;
     let (asks, heard) = admin::asks();
-    let doors = Doors::open(&snapshot, &asks).await?;
+    let mut doors = Doors::new(asks);
+    let doors_plan = doors.plan(&snapshot.admin).await.inspect_err(|_| sockets.remove_unix())?;
+    doors_plan.warnings.iter().for_each(|warning| say(warning));
+    doors.take(doors_plan, &snapshot.admin);
     let mut names = Names::default();
     names.learn(&snapshot).await.iter().for_each(|warning| say(warning));
     let mut publisher = Publisher::new(cores.workers);
@@ -94,7 +90,7 @@ async fn start(options: Options) -> Result<Control, String> {
     let driver = all_run(&workers).await.inspect_err(|_| sockets.remove_unix())?;
     let adopted = vec![snapshot.generation; workers.len()];
     let watch = match watch {
-        true => Some(Watch::new(&first.files)?),
+        true => Some(Watch::new(&watched)?),
         false => None,
     };
     Ok(Control {
@@ -143,32 +139,6 @@ async fn all_run(workers: &Workers) -> Result<Ran, String> {
     Ok(driver)
 }
 
-impl Doors {
-    async fn open(_snapshot: &Snapshot, asks: &Asks) -> Result<Doors, String> {
-        let mut doors = Doors { socket: None, address: None, _serving: Vec::new() };
-        let path = admin::default_path();
-        match SocketDoor::bind(&path) {
-            Ok(door) => {
-                doors.socket = Some(door.path().to_owned());
-                doors._serving.push(Task(door.serve(asks.clone())));
-            }
-            Err(e) => say(&format!(
-                "warning: no admin socket at {}: {e}; `busbar reload` won't reach this gateway",
-                path.display()
-            )),
-        }
-        let address = SocketAddr::from(([127, 0, 0, 1], 9911));
-        match HttpDoor::bind(address).await {
-            Ok(door) => {
-                doors.address = Some(door.address());
-                doors._serving.push(Task(door.serve(asks.clone(), None)));
-            }
-            Err(e) => say(&format!("warning: no admin on http://{address}: {e}")),
-        }
-        Ok(doors)
-    }
-}
-
 impl Control {
     /// Says what runs, in at most six lines.
     fn announce(&self) {
@@ -201,13 +171,7 @@ impl Control {
         };
         let said = listeners[..listeners.len().min(LISTENERS_SAID)].join(", ");
         lines.push(format!("listening on {said}{more}"));
-        let doors: Vec<String> = [
-            self.doors.address.map(|a| format!("http://{a}")),
-            self.doors.socket.as_ref().map(|p| p.display().to_string()),
-        ]
-        .into_iter()
-        .flatten()
-        .collect();
+        let doors = self.doors.names();
         if !doors.is_empty() {
             lines.push(format!("admin on {}", doors.join(" and ")));
         }

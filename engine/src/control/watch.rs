@@ -93,7 +93,7 @@ fn directories(path: &Path) -> Vec<PathBuf> {
     found
 }
 
-/// Of files their contents, of directories the names and contents of the configurations in them.
+/// Of files their contents, of directories the names, sizes and times of the files in them.
 fn digest(files: &[PathBuf]) -> u64 {
     let mut hasher = DefaultHasher::new();
     for file in files {
@@ -105,9 +105,10 @@ fn digest(files: &[PathBuf]) -> u64 {
         let entries = std::fs::read_dir(file).into_iter().flatten().flatten();
         let mut inside: Vec<PathBuf> = entries.map(|entry| entry.path()).collect();
         inside.sort();
-        for path in inside.iter().filter(|path| path.extension().is_some_and(|e| e == "toml")) {
-            path.hash(&mut hasher);
-            std::fs::read(path).ok().hash(&mut hasher);
+        for path in inside {
+            let found = std::fs::metadata(&path).ok().filter(|found| found.is_file());
+            let found = found.map(|found| (found.len(), found.modified().ok()));
+            (path, found).hash(&mut hasher);
         }
     }
     hasher.finish()
