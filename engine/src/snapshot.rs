@@ -45,6 +45,8 @@ pub struct Keys {
     pub listeners: Box<[Key]>,
     /// By `UpstreamId`.
     pub upstreams: Box<[Key]>,
+    /// By `UpstreamId`: nothing about it differs from the generation before.
+    pub unchanged: Box<[bool]>,
     /// By `RouteId`.
     pub routes: Box<[Key]>,
 }
@@ -175,7 +177,7 @@ pub enum HostMode {
     Fixed(Box<str>),
 }
 
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub struct Upstream {
     /// Anonymous upstreams (a route's `to = "http://…"`) are named by their URL.
     pub name: Box<str>,
@@ -204,7 +206,7 @@ pub enum EndpointAddress {
     Unix(PathBuf),
 }
 
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub struct Endpoint {
     pub address: EndpointAddress,
     /// 1 to 1000; 0 takes no traffic.

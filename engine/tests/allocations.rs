@@ -103,6 +103,7 @@ fn allocations_per_thousand(driver: Driver) -> u64 {
     let mut snapshot = loaded.snapshot.expect("valid");
     snapshot.keys.listeners = Box::new([Key(0)]);
     snapshot.keys.upstreams = Box::new([Key(0)]);
+    snapshot.keys.unchanged = Box::new([false]);
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     listener.set_nonblocking(true).unwrap();
     let address = listener.local_addr().unwrap();

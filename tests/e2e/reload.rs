@@ -182,6 +182,28 @@ on_both_drivers! {
         assert_eq!(client.ask(ask).text(), "three");
     }
 
+    /// A reload that changes an upstream's settings keeps its connections.
+    fn pools_of_what_stays_are_kept(driver: &str) {
+        let origin = Origin::new();
+        let text = |s: u32| format!(
+            "[upstream.app]\nendpoints = [\"{}\"]\nconnect_timeout = \"{s}s\"\n\
+             [route.a]\nto = \"app\"\ntimeout = \"{s}s\"\n", origin.address());
+        let gateway = Gateway::start(driver, &text(5));
+        let mut client = Client::connect(&gateway.address());
+        let ask = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+        client.send(ask);
+        let mut up = origin.accept();
+        up.head();
+        up.send(OK);
+        client.answer().unwrap();
+        gateway.rewrite(&text(6));
+        gateway.reload();
+        client.send(ask);
+        up.head();
+        up.send(OK);
+        assert_eq!(client.answer().unwrap().status, 200);
+    }
+
     /// What was begun on a listener that goes is finished; what is idle is closed.
     fn a_removed_listener_retires(driver: &str) {
         let origin = Origin::new();

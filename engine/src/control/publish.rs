@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use crate::ids::Key;
-use crate::snapshot::{Keys, Snapshot};
+use crate::snapshot::{Keys, Snapshot, Upstream};
 use crate::time::Mono;
 
 /// Names of one kind over generations. A name that goes gives its key back once no snapshot that
@@ -98,6 +98,7 @@ impl Publisher {
         self.generation += 1;
         let generation = self.generation;
         snapshot.generation = generation;
+        let unchanged = self.unchanged(&snapshot);
         snapshot.keys = Keys {
             listeners: self
                 .listeners
@@ -105,11 +106,23 @@ impl Publisher {
             upstreams: self
                 .upstreams
                 .assign(snapshot.upstreams.iter().map(|u| &u.name), generation),
+            unchanged,
             routes: self.routes.assign(snapshot.routes.iter().map(|r| &r.name), generation),
         };
         let snapshot = Arc::new(snapshot);
         self.alive.push_back(Alive { snapshot: snapshot.clone(), published: now, adopted: 0 });
         snapshot
+    }
+
+    /// By upstream: as it is in the present snapshot. Names are sorted but for the anonymous ones,
+    /// which follow in the order of their routes.
+    fn unchanged(&self, next: &Snapshot) -> Box<[bool]> {
+        let Some(present) = self.present() else {
+            return next.upstreams.iter().map(|_| false).collect();
+        };
+        let known: BTreeMap<&str, &Upstream> =
+            present.upstreams.iter().map(|u| (&*u.name, u)).collect();
+        next.upstreams.iter().map(|u| known.get(&*u.name).is_some_and(|k| *k == u)).collect()
     }
 
     /// A worker uses `generation`. True when it was the last one to.
@@ -199,6 +212,24 @@ mod tests {
         let mut used = keys(&fourth);
         used.sort_unstable();
         assert_eq!(used, [0, 1, 2, 3], "freed keys are used again");
+    }
+
+    #[test]
+    fn what_is_as_it_was_is_marked() {
+        let text = |max: u32| {
+            format!(
+                "[upstream.a]\nendpoints = [\"h:1\"]\n[upstream.b]\nendpoints = [\"h:2\"]\n\
+                 connections_max = {max}\n[route.r]\npath = \"/r\"\nto = {{ a = 1, b = 1 }}\n\
+                 [route.s]\nto = \"http://h:3\"\n"
+            )
+        };
+        let mut publisher = Publisher::new(1);
+        let unchanged = |publisher: &mut Publisher, max: u32| {
+            publisher.publish(snapshot(&text(max)), Mono(1)).keys.unchanged.to_vec()
+        };
+        assert_eq!(unchanged(&mut publisher, 7), [false; 3]);
+        assert_eq!(unchanged(&mut publisher, 7), [true; 3]);
+        assert_eq!(unchanged(&mut publisher, 8), [true, false, true]);
     }
 
     #[test]

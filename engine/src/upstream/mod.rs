@@ -8,6 +8,7 @@ pub mod pool;
 pub mod retry;
 
 use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 use std::task::Waker;
 use std::time::Duration;
@@ -91,6 +92,9 @@ impl<C> Target<C> {
     }
 }
 
+/// Targets of one endpoint.
+type Kept<C> = Vec<Rc<Target<C>>>;
+
 /// Which of how many workers.
 pub type Seat = (u32, u32);
 
@@ -165,26 +169,31 @@ impl<C> Local<C> {
         let (id, workers) = (seat.0, seat.1.max(1));
         let share = |max: u32| max / workers + u32::from(id < max % workers);
         self.open_max.set(upstream.connections_max.map_or(u32::MAX, share));
-        let mut old = self.targets.take();
+        // By text, in the order they had: an endpoint that is written twice is two endpoints.
+        let mut old: BTreeMap<Box<str>, VecDeque<(EndpointId, Kept<C>)>> = BTreeMap::new();
+        for target in self.targets.take() {
+            let same = old.entry(target.text.clone()).or_default();
+            let id = target.endpoint.get();
+            match same.back_mut() {
+                Some((last, kept)) if *last == id => kept.push(target),
+                _ => same.push_back((id, vec![target])),
+            }
+        }
         let mut targets = Vec::with_capacity(upstream.endpoints.len());
         for (index, endpoint) in upstream.endpoints.iter().enumerate() {
             let id = EndpointId(index as u32);
-            // An endpoint that is written twice is two endpoints.
-            let known = old.iter().find(|t| t.text == endpoint.text).map(|t| t.endpoint.get());
-            if let Some(known) = known {
-                let stays =
-                    |t: &mut Rc<Target<C>>| t.endpoint.get() == known && t.text == endpoint.text;
-                for target in old.extract_if(.., stays) {
+            match old.get_mut(&endpoint.text).and_then(VecDeque::pop_front) {
+                Some((_, kept)) => targets.extend(kept.into_iter().inspect(|target| {
                     target.endpoint.set(id);
                     target.weight.set(endpoint.weight);
                     target.pool.borrow_mut().set_idle_max(upstream.pool_idle as usize);
-                    targets.push(target);
-                }
-            } else if !matches!(endpoint.address, EndpointAddress::Name { .. }) {
-                targets.push(self.target(id, endpoint, endpoint.address.clone()));
+                })),
+                None if matches!(endpoint.address, EndpointAddress::Name { .. }) => {}
+                None => targets.push(self.target(id, endpoint, endpoint.address.clone())),
             }
         }
-        old.iter().for_each(|t| t.pool.borrow_mut().close());
+        let gone = old.into_values().flatten().flat_map(|(_, kept)| kept);
+        gone.for_each(|target| target.pool.borrow_mut().close());
         self.targets.replace(targets);
         self.wake_all();
     }

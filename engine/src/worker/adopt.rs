@@ -6,7 +6,6 @@ use std::rc::Rc;
 use crate::ids::SocketId;
 use crate::rt;
 use crate::rt::timer::Cut;
-use crate::upstream::Resolved;
 use crate::worker::Worker;
 use crate::worker::accept::{self, Acceptor, Listening, Socket, Use};
 use crate::worker::mailbox::{Adoption, FromWorker, ToWorker};
@@ -33,7 +32,7 @@ impl Worker {
             ToWorker::CutExchanges => self.cut(Cut::Exchanges),
             ToWorker::CutTunnels => self.cut(Cut::Tunnels),
             ToWorker::CutAll => self.cut(Cut::All),
-            ToWorker::Resolved(resolved) => self.resolve(&resolved),
+            ToWorker::Resolved(resolved) => self.view().resolve(&resolved),
         }
     }
 
@@ -41,17 +40,10 @@ impl Worker {
         self.cut.set(self.cut.get() + self.timers.cut(what));
     }
 
-    fn resolve(&self, resolved: &Resolved) {
-        let view = self.view();
-        for (local, upstream) in view.upstreams.iter().zip(&view.snapshot.upstreams) {
-            local.resolve(upstream, resolved);
-        }
-    }
-
     /// Listeners and sockets as the present view wants them; `before` is the view until now.
     pub(super) fn adopt(self: &Rc<Worker>, adoption: Adoption, before: &Rc<View>) {
         let view = self.view();
-        adoption.resolved.iter().for_each(|resolved| self.resolve(resolved));
+        adoption.resolved.iter().for_each(|resolved| view.resolve(resolved));
         if adoption.clients.is_some() {
             self.clients.replace(adoption.clients);
         }

@@ -3,9 +3,9 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use crate::ids::{Key, ListenerId};
-use crate::snapshot::{Listener, Snapshot};
-use crate::upstream::{Local, Seat};
+use crate::ids::{Key, ListenerId, UpstreamId};
+use crate::snapshot::{EndpointAddress, Listener, Snapshot};
+use crate::upstream::{Local, Resolved, Seat};
 use crate::worker::dial::Connection;
 
 #[derive(Debug)]
@@ -13,6 +13,8 @@ pub struct View {
     pub snapshot: Arc<Snapshot>,
     /// By `UpstreamId`. Views share them: a pool outlives its generation.
     pub upstreams: Box<[Rc<Local<Connection>>]>,
+    /// Which upstreams have endpoints of a name, sorted.
+    names: Box<[(Box<str>, u16, UpstreamId)]>,
     /// By the key of a listener.
     listeners: Box<[Option<ListenerId>]>,
     /// Some route takes `%2F` in its path.
@@ -27,16 +29,26 @@ impl View {
     /// Upstreams that `before` has, too, are taken over from it; those which only it has retire.
     pub fn new(snapshot: Arc<Snapshot>, seat: Seat, before: Option<&View>) -> View {
         let mut known = before.map(View::by_key).unwrap_or_default();
-        let locals = snapshot.upstreams.iter().zip(&snapshot.keys.upstreams);
-        let local =
-            |(upstream, key): (_, &Key)| match known.get_mut(key.index()).and_then(Option::take) {
+        let mut upstreams = Vec::with_capacity(snapshot.upstreams.len());
+        let mut names = Vec::new();
+        for (index, upstream) in snapshot.upstreams.iter().enumerate() {
+            let key = snapshot.keys.upstreams[index];
+            upstreams.push(match known.get_mut(key.index()).and_then(Option::take) {
+                Some(local) if snapshot.keys.unchanged[index] => local,
                 Some(local) => {
                     local.adopt(upstream, seat);
                     local
                 }
                 None => Rc::new(Local::new(upstream, seat)),
-            };
-        let upstreams = locals.map(local).collect();
+            });
+            for endpoint in &upstream.endpoints {
+                if let EndpointAddress::Name { host, port } = &endpoint.address {
+                    names.push((host.clone(), *port, UpstreamId(index as u32)));
+                }
+            }
+        }
+        names.sort_unstable();
+        names.dedup();
         known.iter().flatten().for_each(|local| local.retire());
         let mut listeners = Vec::new();
         for (id, key) in snapshot.keys.listeners.iter().enumerate() {
@@ -44,12 +56,27 @@ impl View {
             listeners[key.index()] = Some(ListenerId(id as u32));
         }
         View {
-            upstreams,
+            upstreams: upstreams.into(),
+            names: names.into(),
             listeners: listeners.into(),
             any_encoded_slash: snapshot.routes.iter().any(|r| r.encoded_slash_keep),
             any_slashes: snapshot.routes.iter().any(|r| r.slashes_keep),
             any_slash_redirect: snapshot.routes.iter().any(|r| r.slash_redirect),
             snapshot,
+        }
+    }
+
+    /// Takes the addresses of a name, wherever it stands.
+    pub fn resolve(&self, resolved: &Resolved) {
+        let is_before = |name: &(Box<str>, u16, UpstreamId)| {
+            (&*name.0, name.1) < (&*resolved.host, resolved.port)
+        };
+        let from = self.names.partition_point(is_before);
+        let same = |name: &&(Box<str>, u16, UpstreamId)| {
+            name.0 == resolved.host && name.1 == resolved.port
+        };
+        for (.., id) in self.names[from..].iter().take_while(same) {
+            self.upstreams[id.index()].resolve(self.snapshot.upstream(*id), resolved);
         }
     }
 
