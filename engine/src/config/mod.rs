@@ -91,6 +91,7 @@ pub fn load_from(input: Input<'_>, files: &Files) -> Loaded {
     let table = source::read(input.name, input.text, input.sets, origin, &outside, out);
     out.seal_broken();
     let model = read::read(&table, &outside, out);
+    drop(table); // its memory serves what follows
     let checked = check::check(model, &outside, out);
     diagnostics.sort();
     let snapshot = checked.map(|checked| compile::compile(checked, &diagnostics));
