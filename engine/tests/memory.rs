@@ -75,8 +75,8 @@ fn many(head: &str, lines: &str) -> String {
     for i in 0..ROUTES {
         let _ = write!(
             text,
-            "[route.service-{i}]\nhost = \"h{}.example.com\"\npath = \"/api/v{}/things-{i}/{{id}}\"\n\
-             to = \"u\"\n{lines}",
+            "[route.service-{i}]\nhost = \"h{}.example.com\"\n\
+             path = \"/api/v{}/things-{i}/{{id}}\"\nto = \"u\"\n{lines}",
             i % 100,
             i % 7
         );

@@ -19,7 +19,8 @@ fn telling_origin() -> String {
 fn config(origin: &str) -> String {
     format!(
         "[upstream.u]\nendpoints = [\"{origin}\"]\n\
-         [group.api]\nprefix = \"/api/{{tenant}}\"\nrewrite = {{ host = \"{{tenant}}.internal\" }}\n\
+         [group.api]\nprefix = \"/api/{{tenant}}\"\n\
+         rewrite = {{ host = \"{{tenant}}.internal\" }}\n\
          [route.plain]\npath = \"/plain/*\"\nto = \"u\"\n\
          [route.user]\ngroup = \"api\"\npath = \"/users/{{id}}\"\nto = \"u\"\n\
          rewrite = {{ path = \"/u/{{id}}\", query = \"t={{tenant}}&{{query}}\" }}\n\
