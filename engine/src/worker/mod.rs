@@ -42,6 +42,7 @@ use crate::time::Mono;
 
 use accept::{Acceptor, Listening};
 pub use accept::{Bounds, Counts, Socket};
+use dial::Connection;
 use mailbox::{Adoption, Inbox, Outbox};
 use view::View;
 
@@ -130,6 +131,8 @@ pub struct Worker {
     /// Wakes acceptors and the worker's end, when a connection closes or a drain begins.
     events: RefCell<Vec<Waker>>,
     sweeping: Cell<bool>,
+    /// Control knows of a proxy that is not believed.
+    told_untrusted: Cell<bool>,
 }
 
 /// What a worker says at its end.
@@ -175,6 +178,7 @@ impl Worker {
             full: Cell::new(false),
             events: RefCell::default(),
             sweeping: Cell::new(false),
+            told_untrusted: Cell::new(false),
         })
     }
 
@@ -234,7 +238,8 @@ impl Worker {
         }
     }
 
-    /// Keeps idle upstream connections from outliving their time, while there are any.
+    /// Keeps idle upstream connections from outliving their time or their origin, while there are
+    /// any.
     fn sweep_pools(self: &Rc<Worker>) {
         if self.sweeping.replace(true) {
             return;
@@ -243,11 +248,19 @@ impl Worker {
         let sweep = async move {
             loop {
                 rt::pause(EXPIRE_EVERY).await;
-                let now = rt::now();
-                let view = w.view();
-                let left = view.upstreams.iter().filter(|u| u.expire(now)).count();
-                if left == 0 {
+                let (now, view) = (rt::now(), w.view());
+                let mut idle = Vec::new();
+                for upstream in &view.upstreams {
+                    upstream.expire(now);
+                    upstream.each_idle(|c| idle.push(c.stream.handle()));
+                }
+                if idle.is_empty() {
                     break;
+                }
+                let ended = rt::not_quiet(&idle);
+                if !ended.is_empty() {
+                    let stays = |c: &Connection| !ended.contains(&c.stream.handle());
+                    view.upstreams.iter().for_each(|u| u.retain_idle(stays));
                 }
             }
             w.sweeping.set(false);
