@@ -303,6 +303,21 @@ fn overlap(first: &Route, second: &Route, out: &mut Diagnostics) {
         true => (first, second),
         false => (second, first),
     };
-    let note = format!("`{}` gets it, since its name sorts before `{}`", wins.name, loses.name);
+    let note = match names_head_alone(first, second) {
+        Some(name) => format!("`{name}` gets HEAD, since it names it: GET takes in HEAD"),
+        None => format!("`{}` gets it, since its name sorts before `{}`", wins.name, loses.name),
+    };
     out.push(warning.note(note).other(places.1));
+}
+
+/// Of two routes that meet only in HEAD, the one that names it.
+fn names_head_alone<'r>(first: &'r Route, second: &'r Route) -> Option<&'r str> {
+    let takes = |route: &Route, name: &str| route.methods.iter().any(|method| method == name);
+    if first.methods.iter().any(|method| takes(second, method)) {
+        return None;
+    }
+    [(first, second), (second, first)]
+        .into_iter()
+        .find(|(names, other)| takes(names, "HEAD") && takes(other, "GET"))
+        .map(|(names, _)| names.name.as_str())
 }

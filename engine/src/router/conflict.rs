@@ -25,7 +25,7 @@ pub fn conflicts(rules: &[Rule]) -> Vec<Problem> {
     for (second, rule) in rules.iter().enumerate() {
         let Some(shape) = shape(&rule.path) else { continue };
         let fresh = kinds.len() as u32;
-        let kind = *kinds.entry((shape, Normal::of(rule))).or_insert(fresh);
+        let kind = *kinds.entry((shape, asked(rule))).or_insert(fresh);
         let mut partners: Vec<usize> = Vec::new();
         for host in hosts_of(rule) {
             let first = *firsts.entry((host.clone(), kind)).or_insert(second);
@@ -49,7 +49,7 @@ pub fn conflicts(rules: &[Rule]) -> Vec<Problem> {
 /// `NEIGHBOURS_MAX` only. Where more rules than that stand in one place some pairs go unreported,
 /// but every family of conditions meets the next one.
 pub fn overlaps(rules: &[Rule]) -> Vec<(usize, usize)> {
-    let normals: Vec<Normal<'_>> = rules.iter().map(Normal::of).collect();
+    let normals: Vec<Normal<'_>> = rules.iter().map(asked).collect();
     let mut shapes: HashMap<String, u32, RandomState> = HashMap::default();
     let mut places: HashMap<(String, u32), Vec<usize>, RandomState> = HashMap::default();
     for (i, rule) in rules.iter().enumerate() {
@@ -79,6 +79,15 @@ pub fn overlaps(rules: &[Rule]) -> Vec<(usize, usize)> {
     found
 }
 
+/// What a rule asks for; `GET` takes in `HEAD`, so that naming both asks for nothing more.
+fn asked(rule: &Rule) -> Normal<'_> {
+    let mut normal = Normal::of(rule);
+    if normal.methods.contains(&"GET") {
+        normal.methods.retain(|method| *method != "HEAD");
+    }
+    normal
+}
+
 fn by_rank(a: &Normal<'_>, b: &Normal<'_>) -> Ordering {
     a.rank().cmp(&b.rank()).then_with(|| a.cmp(b))
 }
@@ -95,9 +104,14 @@ fn shape(path: &str) -> Option<String> {
 }
 
 fn may_meet(a: &Normal<'_>, b: &Normal<'_>) -> bool {
+    let both = |x: &Normal<'_>, y: &Normal<'_>| {
+        // Of two rules for HEAD the one that names it goes first; who wrote the other may not know.
+        x.methods.contains(&"GET") && y.methods.contains(&"HEAD")
+    };
     let has_method = a.methods.is_empty()
-        // By name: of two rules for HEAD the one that names it goes first, so that is no tie.
-        || a.methods.iter().any(|method| b.methods.contains(method));
+        || a.methods.iter().any(|method| b.methods.contains(method))
+        || both(a, b)
+        || both(b, a);
     let is_apart = |x: &ValuePattern, y: &ValuePattern| match (x, y) {
         (ValuePattern::Exact(x), ValuePattern::Exact(y)) => x != y,
         (ValuePattern::Exact(x), ValuePattern::Prefix(y))
@@ -160,6 +174,8 @@ mod tests {
             rule(&["b.example"], &["GET"], "/u/{name}", &[("x", "1")]),
             rule(&["c.example", "B.example."], &["GET", "GET"], "/u/{id}", &[("x", "1")]),
             rule(&["b.example"], &["GET"], "/u/{id}", &[("x", "1"), ("X", "1")]),
+            // GET takes in HEAD.
+            rule(&["b.example"], &["HEAD", "GET"], "/u/{id}", &[("x", "1")]),
         ];
         for rule in &same {
             assert_eq!(conflict(&base, rule).as_deref(), Some("b.example"), "{rule:?}");
@@ -169,6 +185,7 @@ mod tests {
             rule(&["*.b.example"], &["GET"], "/u/{id}", &[("x", "1")]),
             rule(&[], &["GET"], "/u/{id}", &[("x", "1")]),
             rule(&["b.example"], &["GET", "POST"], "/u/{id}", &[("x", "1")]),
+            rule(&["b.example"], &["HEAD"], "/u/{id}", &[("x", "1")]),
             rule(&["b.example"], &[], "/u/{id}", &[("x", "1")]),
             rule(&["b.example"], &["GET"], "/u/*", &[("x", "1")]),
             rule(&["b.example"], &["GET"], "/u/{id}/", &[("x", "1")]),
@@ -185,7 +202,7 @@ mod tests {
 
     #[test]
     fn conditions_that_one_request_can_fulfil_together_overlap() {
-        let rows: [(Rule, Rule, bool); 12] = [
+        let rows: [(Rule, Rule, bool); 15] = [
             (rule(&[], &[], "/a", &[("x", "1")]), rule(&[], &[], "/a", &[("y", "1")]), true),
             (rule(&[], &[], "/a", &[("x", "1")]), rule(&[], &[], "/a", &[("x", "2")]), false),
             (rule(&[], &[], "/a", &[("x", "1")]), rule(&[], &[], "/a", &[("x", "*")]), true),
@@ -196,7 +213,11 @@ mod tests {
             // The one with more headers is more specific: no tie.
             (rule(&[], &[], "/a", &[("x", "1")]), rule(&[], &[], "/a", &[]), false),
             (rule(&[], &["GET"], "/a", &[]), rule(&[], &["GET", "PUT"], "/a", &[]), true),
-            (rule(&[], &["GET"], "/a", &[]), rule(&[], &["HEAD", "PUT"], "/a", &[]), false),
+            (rule(&[], &["GET"], "/a", &[]), rule(&[], &["HEAD", "PUT"], "/a", &[]), true),
+            (rule(&[], &["GET"], "/a", &[]), rule(&[], &["HEAD"], "/a", &[]), true),
+            (rule(&[], &["PUT"], "/a", &[]), rule(&[], &["HEAD"], "/a", &[]), false),
+            // The same requests: a conflict, not an overlap.
+            (rule(&[], &["GET"], "/a", &[]), rule(&[], &["GET", "HEAD"], "/a", &[]), false),
             (rule(&[], &["GET"], "/a", &[]), rule(&[], &[], "/a", &[]), false),
             (rule(&["h"], &["GET"], "/a", &[]), rule(&[], &["GET", "PUT"], "/a", &[]), false),
         ];

@@ -149,7 +149,6 @@ impl Worker {
     /// On the first configuration; `adopt` opens what it listens on.
     pub fn new(seat: &Seat) -> Rc<Worker> {
         let snapshot = &seat.adoption.snapshot;
-        let fields_max = usize::from(fields_max(snapshot));
         let view = View::new(snapshot.clone(), (seat.id, seat.workers), None);
         Rc::new(Worker {
             id: seat.id,
@@ -166,7 +165,7 @@ impl Worker {
             date: RefCell::default(),
             recorder: RefCell::default(),
             scratch: RefCell::new(Vec::with_capacity(FREE_SCRATCH_MAX)),
-            answer: RefCell::new(Answer::new(fields_max)),
+            answer: RefCell::new(Answer::new(answer_fields_max(snapshot))),
             trailers: RefCell::new(parser::Fields::with_capacity(16)),
             requests: RefCell::new(Vec::with_capacity(FREE_REQUESTS_MAX)),
             connections: Cell::new(0),
@@ -292,6 +291,10 @@ impl Worker {
 
 fn fields_max(snapshot: &Snapshot) -> u16 {
     snapshot.listeners.iter().map(|l| l.limits.fields_max).max().unwrap_or(100)
+}
+
+fn answer_fields_max(snapshot: &Snapshot) -> usize {
+    snapshot.upstreams.iter().map(|u| usize::from(u.limits.fields_max)).max().unwrap_or(0)
 }
 
 /// Runs one worker until it has drained.
