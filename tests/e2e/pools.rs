@@ -101,7 +101,9 @@ on_both_drivers! {
         up.send(OK);
         client.answer().unwrap();
         up.stream.shutdown(std::net::Shutdown::Write).unwrap();
-        assert!(up.ends().is_empty(), "within the second of the sweep");
+        let begin = std::time::Instant::now();
+        assert!(up.ends().is_empty());
+        assert!(begin.elapsed() < Duration::from_secs(10), "about the second of the sweep");
     }
 
     fn many_refusing_endpoints_do_not_hide_the_one_that_serves(driver: &str) {
