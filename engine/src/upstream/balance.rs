@@ -117,24 +117,13 @@ mod tests {
     use super::*;
     use crate::ids::EndpointId;
     use crate::snapshot::EndpointAddress;
-    use crate::time::Mono;
     use crate::upstream::Share;
-    use crate::upstream::pool::Pool;
-    use std::cell::{Cell, RefCell};
 
     fn targets(weights: &[u16]) -> Vec<Rc<Target<()>>> {
         let target = |(index, &weight): (usize, &u16)| {
-            Rc::new(Target {
-                serial: index as u32,
-                endpoint: Cell::new(EndpointId(index as u32)),
-                text: "x".into(),
-                address: EndpointAddress::Unix("/x".into()),
-                share: Share::new(weight),
-                inflight: Cell::new(0),
-                refusals: Cell::new(0),
-                shunned_until: Cell::new(Mono(0)),
-                pool: RefCell::new(Pool::new(1)),
-            })
+            let address = EndpointAddress::Unix("/x".into());
+            let endpoint = EndpointId(index as u32);
+            Target::new(index as u32, endpoint, "x".into(), address, Share::new(weight), 1)
         };
         weights.iter().enumerate().map(target).collect()
     }
