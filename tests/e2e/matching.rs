@@ -109,7 +109,8 @@ on_both_drivers! {
         let gateway = Gateway::start(driver,
             "[route.read]\npath = \"/s\"\nmethods = [\"GET\"]\nrespond = \"r\"\n\
              [route.write]\npath = \"/s/\"\nmethods = [\"POST\"]\nslash = \"redirect\"\nrespond = \"w\"\n\
-             [route.plain]\npath = \"/p\"\nmethods = [\"GET\"]\nrespond = \"p\"\n");
+             [route.plain]\npath = \"/p\"\nmethods = [\"GET\"]\nrespond = \"p\"\n\
+             [route.all]\nhost = \"all.example\"\nmethods = [\"GET\"]\nrespond = \"all\"\n");
         let post = |path: &str| ask(&gateway.address(),
             format!("POST {path} HTTP/1.1\r\nHost: o\r\nContent-Length: 0\r\n\r\n"));
         let answer = post("/s?q=1");
@@ -120,6 +121,8 @@ on_both_drivers! {
         assert_eq!((answer.status, answer.field("allow")), (405, Some("GET, HEAD")));
         let answer = ask(&gateway.address(), "PUT /s HTTP/1.1\r\nHost: o\r\nContent-Length: 0\r\n\r\n");
         assert_eq!((answer.status, answer.field("allow")), (405, Some("GET, HEAD")));
+        let answer = ask(&gateway.address(), "OPTIONS * HTTP/1.1\r\nHost: all.example\r\n\r\n");
+        assert_eq!((answer.status, answer.field("location")), (405, None), "`*` has no slash");
     }
 
     fn a_routes_edits_of_answers_hold_for_its_own_answers(driver: &str) {

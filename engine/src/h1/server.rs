@@ -103,7 +103,9 @@ impl Request {
         self.framing = framing::request_framing(&self.head, buf)?;
         self.options = connection::options(&self.head.fields, buf)?;
         self.expect_continue = connection::expect(&self.head, buf)? == Expect::Continue;
-        connection::max_forwards(&self.head, buf)?;
+        if self.head.fields.has(FieldId::MaxForwards) {
+            connection::max_forwards(&self.head, buf)?;
+        }
         self.persistent = connection::is_persistent(self.head.version, &self.options);
         self.canonicalise(buf, keep_encoded_slash)?;
         Ok(true)

@@ -259,7 +259,7 @@ fn find<'v>(
         Found::Route(id) => take_route(view.snapshot.route(id), request),
         Found::NotFound if request.target.form == Form::Asterisk => Routed::Own,
         missed => {
-            if view.any_slash_redirect {
+            if view.any_slash_redirect && request.target.form != Form::Asterisk {
                 let mut toggled = conn.w.scratch();
                 own::toggle_slash(request.path(bytes), &mut toggled);
                 if let Found::Route(id) = lookup(request, &toggled, params)
