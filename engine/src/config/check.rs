@@ -282,7 +282,8 @@ fn router(model: &Model, here: &[usize], seen: &mut Seen, out: &mut Diagnostics)
     let survey = router::survey(&rules);
     for (a, b) in survey.overlaps {
         if seen.0.insert((here[a], here[b])) {
-            overlap(&model.routes[here[a]], &model.routes[here[b]], out);
+            let head = names_head_alone(&rules[a], &rules[b]);
+            overlap(&model.routes[here[a]], &model.routes[here[b]], head, out);
         }
     }
     let problems = match survey.router {
@@ -345,13 +346,29 @@ fn conflict((first, second): (&Route, &Route), host: &str, out: &mut Diagnostics
     );
 }
 
-fn overlap(first: &Route, second: &Route, out: &mut Diagnostics) {
+/// `head`: they meet only in HEAD, and this one names it.
+fn overlap(first: &Route, second: &Route, head: Option<&str>, out: &mut Diagnostics) {
     let places = (first.path.at.min(second.path.at), first.path.at.max(second.path.at));
     let warning = Diagnostic::new("W202", places.0, "two routes can want the same request");
     let (wins, loses) = match first.name < second.name {
         true => (first, second),
         false => (second, first),
     };
-    let note = format!("`{}` gets it, since its name sorts before `{}`", wins.name, loses.name);
+    let note = match head {
+        Some(name) => format!("`{name}` gets HEAD, since it names it: GET takes in HEAD"),
+        None => format!("`{}` gets it, since its name sorts before `{}`", wins.name, loses.name),
+    };
     out.push(warning.note(note).other(places.1));
+}
+
+/// Of two rules that meet only in HEAD, the one that names it.
+fn names_head_alone<'r>(first: &'r Rule, second: &'r Rule) -> Option<&'r str> {
+    let takes = |rule: &Rule, name: &str| rule.methods.iter().any(|method| method == name);
+    if first.methods.iter().any(|method| takes(second, method)) {
+        return None;
+    }
+    [(first, second), (second, first)]
+        .into_iter()
+        .find(|(names, other)| takes(names, "HEAD") && takes(other, "GET"))
+        .map(|(names, _)| names.name.as_str())
 }

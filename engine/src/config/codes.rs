@@ -160,7 +160,8 @@ codes! {
         "The routes have no `auth`, and other machines can reach a listener that they are served \
          on. `auth = \"none\"` on a route, a group or [all] says that this is meant."
     "W202" "two routes can want the same request"
-        "Both match it and neither is more specific: the route whose name sorts first gets it."
+        "Both match it and neither is more specific: the route whose name sorts first gets it. \
+         A route for HEAD meets one for GET, which takes in HEAD; the one that names it gets it."
     "W203" "an upstream that no route uses"
         "It costs little, but it is often a misspelt name."
     "W204" "a listener that no route can be reached by"

@@ -249,6 +249,7 @@ fn upstream(upstream: model::Upstream) -> Upstream {
     });
     let limits = Limits {
         head_bytes_max: upstream.head_max.unwrap_or(defaults::UPSTREAM_HEAD_MAX) as u32,
+        fields_max: defaults::UPSTREAM_FIELDS_MAX,
         ..Limits::default()
     };
     Upstream {

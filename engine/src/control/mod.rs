@@ -25,6 +25,7 @@ mod voice;
 mod watch;
 mod workers;
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -129,7 +130,25 @@ struct Control {
     /// By worker.
     adopted: Vec<u64>,
     drain: Option<Drain>,
+    untrusted: Untrusted,
     total: Total,
+}
+
+/// Whether it was said that a proxy is not believed: once for all.
+#[derive(Default)]
+struct Untrusted {
+    is_told: bool,
+}
+
+impl Untrusted {
+    fn tell(&mut self, peer: IpAddr) {
+        if !std::mem::replace(&mut self.is_told, true) {
+            say(&format!(
+                "X-Forwarded-For from {peer} is ignored: add it to server.trusted_proxies if it \
+                 is a proxy of yours"
+            ));
+        }
+    }
 }
 
 /// What workers said at their end.
@@ -220,6 +239,7 @@ impl Control {
             FromWorker::Closed(socket) => self.sockets.closed(socket),
             FromWorker::Report(report) => self.total.add(&report),
             FromWorker::Failed(e) => say(&format!("worker {id} has ended: {e}")),
+            FromWorker::Untrusted(peer) => self.untrusted.tell(peer),
             FromWorker::Runs(_) => {}
         }
     }

@@ -10,21 +10,22 @@
 use std::cell::Cell;
 use std::rc::Rc;
 
+use parser::framing::BodyFraming;
 use parser::path::PathOptions;
 use parser::target::Form;
-use parser::{FieldId, Method};
+use parser::{FieldId, Method, ParseError};
 
 use crate::action::{Action, To};
 use crate::h1::client::{RequestOut, encode_request};
 use crate::h1::relay::{Body, Out, Step};
 use crate::h1::server::Request;
-use crate::http::forwarded::{AddressText, client_address};
+use crate::http::forwarded::{AddressText, client_address, is_private};
 use crate::http::problem::Problem;
 use crate::http::rewrite::{Refused, Rewrite, Target};
 use crate::http::template::Facts;
 use crate::ids::UpstreamId;
 use crate::router::{Found, Lookup, Params};
-use crate::rt::{self, Buf};
+use crate::rt::{self, Buf, Half};
 use crate::snapshot::{HostMode, Route, Upstream};
 use crate::time::Mono;
 use crate::upstream::retry::{self, Retry, may_retry};
@@ -32,6 +33,7 @@ use crate::upstream::{Tried, balance};
 use crate::worker::answer::{Answered, Failed, answer};
 use crate::worker::conn::Conn;
 use crate::worker::dial::{Lease, lease};
+use crate::worker::mailbox::FromWorker;
 use crate::worker::outcome::{Failure, Next};
 use crate::worker::relay::{Gate, Relayed, Unsent, both};
 use crate::worker::tunnel::{Tunnel, tunnel};
@@ -59,6 +61,8 @@ pub struct Exchange<'a> {
     pub deadline: Mono,
     /// Set once the upstream is chosen.
     upstream: Cell<Option<UpstreamId>>,
+    /// What it means when the client stops sending now.
+    half: Cell<Half>,
 }
 
 /// What became of a request.
@@ -92,7 +96,8 @@ impl RequestId {
     }
 
     pub fn new(conn: &Conn, request: &Request, bytes: &[u8], trusted: bool) -> RequestId {
-        let given = request.head.fields.get(FieldId::XRequestId).filter(|_| trusted);
+        let field = request.head.fields.get(FieldId::XRequestId);
+        let given = field.filter(|_| trusted && !request.is_nominated(bytes, b"x-request-id"));
         let mut id = RequestId { text: [0; REQUEST_ID_MAX], len: 32 };
         if let Some(field) = given {
             let value = field.value.of(bytes);
@@ -117,6 +122,22 @@ impl RequestId {
 impl Exchange<'_> {
     pub fn is_past_deadline(&self, now: Mono) -> bool {
         now >= self.deadline
+    }
+
+    /// Looks at the client from now on, see [`rt::Watch::busy`].
+    pub fn watch_client(&self, watch: &rt::Watch) {
+        watch.busy(self.conn.stream.handle(), self.half.get());
+    }
+
+    /// How much of the request was read: all of it, and whether more bytes are behind it.
+    pub fn was_read(&self, whole: bool, is_more_behind: bool) {
+        self.half.set(match whole {
+            // Those bytes are requests, and whoever sends them together may half-close at once.
+            true if is_more_behind || self.request.half_close_ok() => Half::Fine,
+            true => Half::FineBehindBytes,
+            false if self.request.half_close_ok() => Half::Fine,
+            false => Half::Leaves,
+        });
     }
 
     /// The upstream that was chosen. Called only on the way to one.
@@ -150,6 +171,17 @@ impl Exchange<'_> {
             self.route.upgrade.iter().any(|u| u.as_bytes().eq_ignore_ascii_case(name))
         };
         self.request.upgrade(self.bytes).find(is_listed)
+    }
+
+    /// Takes what it can of the request's body.
+    pub fn step(
+        &self,
+        body: &mut Body,
+        input: &[u8],
+        aux: &mut Scratch,
+    ) -> Result<Step, ParseError> {
+        let mut trailers = self.conn.w.trailers.borrow_mut();
+        body.step(input, aux, &mut trailers, |name| self.request.is_nominated(self.bytes, name))
     }
 
     fn request_has_body(&self) -> bool {
@@ -228,8 +260,8 @@ fn find<'v>(
     match lookup(request, request.path(bytes), params) {
         Found::Route(id) => take_route(view.snapshot.route(id), request),
         Found::NotFound if request.target.form == Form::Asterisk => Routed::Own,
-        Found::NotFound => {
-            if view.any_slash_redirect {
+        missed => {
+            if view.any_slash_redirect && request.target.form != Form::Asterisk {
                 let mut toggled = conn.w.scratch();
                 own::toggle_slash(request.path(bytes), &mut toggled);
                 if let Found::Route(id) = lookup(request, &toggled, params)
@@ -238,9 +270,13 @@ fn find<'v>(
                     return Routed::Slash;
                 }
             }
-            Routed::Refused(Problem::NotFound, "")
+            match missed {
+                Found::MethodNotAllowed { allow } => {
+                    Routed::Refused(Problem::MethodNotAllowed, allow)
+                }
+                _ => Routed::Refused(Problem::NotFound, ""),
+            }
         }
-        Found::MethodNotAllowed { allow } => Routed::Refused(Problem::MethodNotAllowed, allow),
     }
 }
 
@@ -265,11 +301,14 @@ fn begin<'a>(
     let client = match conn.peer {
         Some(peer) if trusted => {
             let proxies = &view.snapshot.server.trusted_proxies;
-            AddressText::new(Some(client_address(peer, proxies, &request.head.fields, bytes)))
+            AddressText::new(Some(client_address(peer, proxies, request.said(bytes))))
         }
         _ => conn.peer_text,
     };
-    Exchange {
+    if !trusted && request.head.fields.has(FieldId::XForwardedFor) && !conn.w.told_untrusted.get() {
+        tell_untrusted(conn);
+    }
+    let x = Exchange {
         conn,
         view,
         request,
@@ -282,12 +321,32 @@ fn begin<'a>(
         started,
         deadline: route.deadline.map_or(Mono::NEVER, |d| started.after(d)),
         upstream: Cell::new(None),
+        half: Cell::new(Half::Leaves),
+    };
+    match body_in(request, bytes) {
+        Some(end) => x.was_read(true, end < bytes.len()),
+        None => {
+            // A chunked body may be all there, with requests behind it: an attempt tells.
+            let may_be =
+                request.framing == BodyFraming::Chunked && bytes.len() > request.head_len();
+            x.was_read(may_be, may_be);
+        }
+    }
+    x
+}
+
+/// Says once that somebody who looks like a proxy of the operator's own is not believed.
+#[cold]
+fn tell_untrusted(conn: &Conn) {
+    let w = &conn.w;
+    if let Some(peer) = conn.peer.filter(|ip| is_private(*ip)) {
+        w.told_untrusted.set(true);
+        w.outbox.tell(w.id, FromWorker::Untrusted(peer));
     }
 }
 
 async fn act(x: &Exchange<'_>) -> Done {
-    if let (parser::framing::BodyFraming::Length(n), Some(max)) =
-        (x.request.framing, x.route.body_limit)
+    if let (BodyFraming::Length(n), Some(max)) = (x.request.framing, x.route.body_limit)
         && n > max
     {
         return own::fail(x, Failure::BodyTooLarge).await;
@@ -386,8 +445,7 @@ async fn attempt(
     write_head(x, &lease, sent_as, &mut head);
     let rest = &x.bytes[x.request.head_len()..];
     let early = |failure| Failed { failure, head_sent: false, client_has_bytes: false };
-    let resendable = |body: &Body| body.is_done();
-    let step = body.step(rest, &mut aux, &mut x.conn.w.trailers.borrow_mut());
+    let step = x.step(&mut body, rest, &mut aux);
     let Ok(step) = step else {
         let failed = early(Failure::ClientBody);
         return Err(AttemptFailed { failed, resendable: false, reused });
@@ -401,23 +459,18 @@ async fn attempt(
         Err(e) if e.kind() == std::io::ErrorKind::WouldBlock => 0,
         Err(_) => {
             let failed = early(Failure::Closed { sent: false });
-            return Err(AttemptFailed { failed, resendable: resendable(&body), reused });
+            return Err(AttemptFailed { failed, resendable: true, reused });
         }
     };
-    let gate = Gate {
-        request_done: Cell::new(false),
-        clock_runs: Cell::new(false),
-        head_seen: Cell::new(false),
-        writing: Cell::new(false),
-        due: Cell::new(due),
-    };
+    x.was_read(step.done, step.done && step.taken < rest.len());
+    let gate = Gate::new(due);
     let whole = sent == head.len() + step.raw && aux.is_empty();
     let relayed = if whole && body.is_done() {
         drop((head, aux));
         gate.request_done.set(true);
         gate.clock_runs.set(true);
         // Fast path: one direction, and nobody looks at the client unless it takes long.
-        x.conn.watch.busy(x.conn.stream.handle(), x.request.half_close_ok());
+        x.watch_client(&x.conn.watch);
         let answered = answer(x, lease.stream(), &x.conn.watch, &gate).await;
         x.conn.watch.unwatched();
         Relayed { answered, leftover: None }
@@ -430,7 +483,7 @@ async fn attempt(
         Ok(answered) => Ok(settle(x, lease, answered, step, complete, relayed.leftover)),
         Err(failed) => {
             // Only what never left the connection's buffer can be sent again.
-            let resendable = step.done && complete;
+            let resendable = (step.done && complete) || !gate.body_read.get();
             Err(AttemptFailed { failed, resendable, reused })
         }
     }
@@ -523,7 +576,8 @@ fn settle(
 async fn cut_off(x: &Exchange<'_>, failed: Failed) -> Done {
     if failed.head_sent {
         // An HTTP/1.0 client takes the end of the connection for the end of the body.
-        let next = if x.request.is_http10() { Next::Reset } else { Next::Close };
+        let resets = x.request.is_http10() || failed.failure.leaves_unsent();
+        let next = if resets { Next::Reset } else { Next::Close };
         return Done::new(0, next, 0);
     }
     own::fail(x, failed.failure).await
@@ -547,7 +601,6 @@ async fn finish(conn: &Conn, buf: &mut Buf, view: Rc<View>, done: Done, started:
 
 /// Bytes of `bytes` that head and body of this request take, when all of them are there.
 pub fn body_in(request: &Request, bytes: &[u8]) -> Option<usize> {
-    use parser::framing::BodyFraming;
     let head = request.head_len();
     match request.framing {
         BodyFraming::None => Some(head),

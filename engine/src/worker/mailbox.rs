@@ -2,6 +2,7 @@
 //! the other.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use crossbeam::queue::{ArrayQueue, SegQueue};
@@ -53,6 +54,9 @@ pub enum FromWorker {
     Failed(std::io::Error),
     /// It uses this generation for all that begins.
     Adopted(u64),
+    /// A peer with a private address speaks of clients in `X-Forwarded-For`, and is not believed.
+    /// Said once.
+    Untrusted(IpAddr),
     /// It has closed a socket that was given up.
     Closed(SocketId),
     /// It has ended.
