@@ -2,8 +2,7 @@
 
 use clap::{Args, ValueEnum};
 
-use super::{Source, exit, is_coloured};
-use crate::control::say;
+use super::{Source, exit, fail, is_coloured};
 
 #[derive(Debug, Args)]
 pub(super) struct Check {
@@ -15,6 +14,9 @@ pub(super) struct Check {
     /// How mistakes are written
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
+    /// The same as --format json
+    #[arg(long)]
+    json: bool,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum, PartialEq, Eq)]
@@ -25,18 +27,16 @@ enum Format {
 
 impl Check {
     pub(super) fn run(self) -> u8 {
+        let format = if self.json { Format::Json } else { self.format };
         let text = self.source.find();
         let name = text.name();
         let loaded = match text.load(&self.source.set) {
             Ok(loaded) => loaded,
-            Err(e) => {
-                say(&e);
-                return exit::FAILED;
-            }
+            Err(e) => return fail(format == Format::Json, &e),
         };
         let found = loaded.diagnostics;
-        match self.format {
-            Format::Json => println!("{}", found.render_json()),
+        match format {
+            Format::Json => print!("{}", found.render_json()),
             Format::Text if found.errors() + found.warnings() > 0 => {
                 eprint!("{}", found.render(is_coloured()));
             }
@@ -44,7 +44,7 @@ impl Check {
         }
         let denied = self.deny_warnings && found.warnings() > 0;
         let Some(snapshot) = loaded.snapshot.filter(|_| !denied) else { return exit::FAILED };
-        if self.format == Format::Text {
+        if format == Format::Text {
             println!(
                 "{name} is good: {} routes, {} upstreams, {} listeners",
                 snapshot.routes.len(),

@@ -1,6 +1,8 @@
 //! The command line: the list of commands, what they share, exit codes.
 
 mod check;
+mod config;
+mod help;
 mod reload;
 mod run;
 
@@ -9,7 +11,8 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::config::{self, Input, Loaded};
+use crate::config::{Input, Loaded, default_text, load};
+use crate::control::say;
 
 /// Exit codes, beside 0.
 pub mod exit {
@@ -39,6 +42,10 @@ enum Command {
     Check(check::Check),
     /// Make the running gateway read its configuration again
     Reload(reload::Reload),
+    /// Print the language's defaults and its schema
+    Config(config::Config),
+    /// Tell what the code of a diagnostic means
+    Help(help::Help),
 }
 
 /// Where the configuration comes from.
@@ -81,7 +88,7 @@ impl Text {
             }
         };
         let (name, sets) = (self.name(), sets.to_vec());
-        let mut loaded = config::load(Input { text, name, base_dir, sets, env: &env });
+        let mut loaded = load(Input { text, name, base_dir, sets, env: &env });
         loaded.files.extend(files);
         Ok(loaded)
     }
@@ -97,9 +104,18 @@ impl Source {
             self.file.clone().or(from_environment).or_else(|| default.is_file().then_some(default));
         match path {
             Some(path) => Text::File(path),
-            None => Text::Given(config::default_text().to_owned(), "the built-in welcome"),
+            None => Text::Given(default_text().to_owned(), "the built-in welcome"),
         }
     }
+}
+
+/// Says why a command came to nothing: `{"error": …}` on standard output, or one line.
+fn fail(is_json: bool, why: &str) -> u8 {
+    match is_json {
+        true => println!("{}", serde_json::json!({ "error": why })),
+        false => say(why),
+    }
+    exit::FAILED
 }
 
 /// Whether messages are coloured: on a terminal, unless NO_COLOR says no (no-color.org).
@@ -122,6 +138,8 @@ pub fn main() -> ExitCode {
         Command::Run(run) => run.run(),
         Command::Check(check) => check.run(),
         Command::Reload(reload) => reload.run(),
+        Command::Config(config) => config.run(),
+        Command::Help(help) => help.run(),
     };
     ExitCode::from(code)
 }

@@ -33,6 +33,7 @@ mod golden;
 mod include;
 pub mod keys;
 mod layer;
+pub mod listing;
 mod marks;
 mod merge;
 pub mod model;
@@ -41,6 +42,7 @@ mod read;
 mod reader;
 pub mod reference;
 mod route;
+pub mod schema;
 mod secret;
 mod source;
 #[cfg(test)]
