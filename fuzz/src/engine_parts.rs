@@ -10,3 +10,8 @@ pub fn router(bytes: &[u8]) {
 pub fn config(bytes: &[u8]) {
     engine::config::fuzz::property(bytes);
 }
+
+/// The canonical form of a configuration is its own canonical form, and says the same.
+pub fn fmt(bytes: &[u8]) {
+    engine::config::fuzz::fmt_property(bytes);
+}

@@ -11,7 +11,7 @@ mod heads;
 mod paths;
 
 pub use chunks::chunked;
-pub use engine_parts::{config, router};
+pub use engine_parts::{config, fmt, router};
 pub use heads::{request_head, response_head};
 pub use paths::target_path;
 
@@ -26,6 +26,7 @@ pub const TARGETS: &[(&str, Property)] = &[
     ("target_path", target_path),
     ("router", router),
     ("config", config),
+    ("fmt", fmt),
 ];
 
 /// Bounds small enough for a fuzzer to reach them.

@@ -2,6 +2,7 @@
 
 mod check;
 mod config;
+mod fmt;
 mod help;
 mod reload;
 mod run;
@@ -42,6 +43,8 @@ enum Command {
     Check(check::Check),
     /// Make the running gateway read its configuration again
     Reload(reload::Reload),
+    /// Write configurations in their canonical form
+    Fmt(fmt::Fmt),
     /// Print the language's defaults and its schema
     Config(config::Config),
     /// Tell what the code of a diagnostic means
@@ -138,6 +141,7 @@ pub fn main() -> ExitCode {
         Command::Run(run) => run.run(),
         Command::Check(check) => check.run(),
         Command::Reload(reload) => reload.run(),
+        Command::Fmt(fmt) => fmt.run(),
         Command::Config(config) => config.run(),
         Command::Help(help) => help.run(),
     };

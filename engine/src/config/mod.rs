@@ -26,6 +26,7 @@ mod digest;
 mod doubt;
 mod fields;
 mod files;
+pub mod fmt;
 #[doc(hidden)]
 pub mod fuzz;
 #[cfg(test)]
