@@ -6,7 +6,7 @@
 //!        │               │
 //!  L3  admin config  ┌───┴── rt ── monoio
 //!        │           │
-//!  L2  snapshot ◀────┘
+//!  L2  way ▶ snapshot ◀┘
 //!  L1  router action upstream http h1 metrics limit      cores
 //!  L0  parser · ids time rng sync secret
 //! ```
@@ -26,6 +26,7 @@ pub mod rt;
 mod sim;
 
 pub mod snapshot;
+pub mod way;
 
 pub mod action;
 pub mod h1;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::ids::{Key, ListenerId};
 use crate::snapshot::{Listener, Snapshot};
 use crate::upstream::{Local, Seat};
+use crate::way::Relaxed;
 use crate::worker::dial::Connection;
 
 #[derive(Debug)]
@@ -15,12 +16,7 @@ pub struct View {
     pub upstreams: Box<[Rc<Local<Connection>>]>,
     /// By the key of a listener.
     listeners: Box<[Option<ListenerId>]>,
-    /// Some route takes `%2F` in its path.
-    pub any_encoded_slash: bool,
-    /// Some route keeps `//` in its path.
-    pub any_slashes: bool,
-    /// Some route redirects over a last slash.
-    pub any_slash_redirect: bool,
+    pub relaxed: Relaxed,
 }
 
 impl View {
@@ -43,14 +39,7 @@ impl View {
             listeners.resize(listeners.len().max(key.index() + 1), None);
             listeners[key.index()] = Some(ListenerId(id as u32));
         }
-        View {
-            upstreams,
-            listeners: listeners.into(),
-            any_encoded_slash: snapshot.routes.iter().any(|r| r.encoded_slash_keep),
-            any_slashes: snapshot.routes.iter().any(|r| r.slashes_keep),
-            any_slash_redirect: snapshot.routes.iter().any(|r| r.slash_redirect),
-            snapshot,
-        }
+        View { upstreams, listeners: listeners.into(), relaxed: Relaxed::of(&snapshot), snapshot }
     }
 
     fn by_key(&self) -> Vec<Option<Rc<Local<Connection>>>> {
