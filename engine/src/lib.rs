@@ -6,7 +6,7 @@
 //!        │               │
 //!  L3  admin config  ┌───┴── rt ── monoio
 //!        │           │
-//!  L2  way ▶ snapshot ◀┘
+//!  L2  way ▶ snapshot◀┘
 //!  L1  router action upstream http h1 metrics limit      cores
 //!  L0  parser · ids time rng sync secret
 //! ```

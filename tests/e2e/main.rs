@@ -39,6 +39,7 @@ mod limits;
 mod matching;
 mod pools;
 mod relay;
+mod rewrite;
 mod timeouts;
 mod upgrade;
 mod workers;
