@@ -16,6 +16,7 @@ use crate::http::forwarded::Prefix;
 use crate::http::rewrite::Rewrite;
 use crate::ids::{Key, ListenerId, RouteId, UpstreamId};
 use crate::router::Router;
+use crate::router::explain::Wanted;
 use crate::secret::Secret;
 
 pub mod origin;
@@ -218,6 +219,8 @@ pub struct Route {
     pub name: Box<str>,
     /// `file:line` of its table, for messages.
     pub place: Box<str>,
+    /// What it matches, for messages; the router has its own form.
+    pub wanted: Wanted,
     pub action: Action,
     /// `None` when the route changes no fields. Routes of one group share them.
     pub headers: Option<Arc<HeaderEdits>>,
