@@ -4,8 +4,8 @@
 //!  L5  main → cli
 //!  L4  control ───────▶ worker            shells: the only async code
 //!        │               │
-//!  L3  admin config  ┌───┴── rt ── monoio
-//!        │           │
+//!  L3  admin explain ┌───┴── rt ── monoio
+//!        │  config   │
 //!  L2  way ▶ snapshot◀┘
 //!  L1  router action upstream http h1 metrics limit      cores
 //!  L0  parser · ids time rng sync secret
@@ -19,6 +19,7 @@ pub mod admin;
 pub mod cli;
 pub mod config;
 pub mod control;
+pub mod explain;
 pub mod worker;
 
 pub mod rt;

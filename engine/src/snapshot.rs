@@ -3,6 +3,7 @@
 //! Made by `config/compile.rs` on the control thread, read by workers through their `View`.
 //! Nothing here is written after it was made.
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -130,6 +131,18 @@ pub enum ListenAddress {
     Unix(PathBuf),
 }
 
+impl fmt::Display for ListenAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ListenAddress::Tcp(addresses) => {
+                let texts: Vec<String> = addresses.iter().map(SocketAddr::to_string).collect();
+                f.write_str(&texts.join(" and "))
+            }
+            ListenAddress::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
 impl ListenAddress {
     /// Sockets that each worker has for it.
     pub fn sockets(&self) -> u64 {
@@ -212,6 +225,21 @@ pub struct Endpoint {
     pub weight: u16,
     /// As written in the file: for `Host` under `HostMode::Endpoint`, and for messages.
     pub text: Box<str>,
+}
+
+impl Endpoint {
+    pub fn host_text(&self) -> &[u8] {
+        host_text(&self.address, &self.text)
+    }
+}
+
+/// The value of `Host` under `HostMode::Endpoint`, from an endpoint's address and text; a unix
+/// socket's is `localhost`.
+pub fn host_text<'t>(address: &EndpointAddress, text: &'t str) -> &'t [u8] {
+    match address {
+        EndpointAddress::Unix(_) => b"localhost",
+        _ => text.as_bytes(),
+    }
 }
 
 #[derive(Debug)]

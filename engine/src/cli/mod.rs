@@ -2,6 +2,7 @@
 
 mod check;
 mod config;
+mod explain;
 mod fmt;
 mod help;
 mod reload;
@@ -43,6 +44,8 @@ enum Command {
     Check(check::Check),
     /// Make the running gateway read its configuration again
     Reload(reload::Reload),
+    /// Tell what a request would get, and why
+    Explain(explain::Explain),
     /// Write configurations in their canonical form
     Fmt(fmt::Fmt),
     /// Print the language's defaults and its schema
@@ -141,6 +144,7 @@ pub fn main() -> ExitCode {
         Command::Run(run) => run.run(),
         Command::Check(check) => check.run(),
         Command::Reload(reload) => reload.run(),
+        Command::Explain(explain) => explain.run(),
         Command::Fmt(fmt) => fmt.run(),
         Command::Config(config) => config.run(),
         Command::Help(help) => help.run(),

@@ -115,6 +115,7 @@ async fn start(options: Options) -> Result<Control, String> {
         digests: first.digests,
         adopted,
         drain: None,
+        asked: Default::default(),
         total: Total::default(),
     })
 }

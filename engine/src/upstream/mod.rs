@@ -6,6 +6,8 @@
 pub mod balance;
 pub mod pool;
 pub mod retry;
+pub mod state;
+mod tried;
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -14,9 +16,10 @@ use std::time::Duration;
 
 use crate::ids::EndpointId;
 use crate::rng::Rng;
-use crate::snapshot::{Balance, Endpoint, EndpointAddress, Upstream};
+use crate::snapshot::{Balance, Endpoint, EndpointAddress, Upstream, host_text};
 use crate::time::Mono;
 use pool::Pool;
+pub use tried::Tried;
 
 /// First pause of a target that refused a connection; doubles with each refusal in a row.
 pub const SHUN_FIRST: Duration = Duration::from_millis(500);
@@ -82,12 +85,9 @@ impl Resolved {
 }
 
 impl<C> Target<C> {
-    /// The value of `Host` under `HostMode::Endpoint`; a unix socket's is `localhost`.
+    /// The value of `Host` under `HostMode::Endpoint`.
     pub fn host_text(&self) -> &[u8] {
-        match self.address {
-            EndpointAddress::Unix(_) => b"localhost",
-            _ => self.text.as_bytes(),
-        }
+        host_text(&self.address, &self.text)
     }
 }
 
@@ -107,38 +107,6 @@ pub struct Local<C> {
     pub open_max: Cell<u32>,
     /// Exchanges that wait for a connection below `open_max`.
     waiters: RefCell<Vec<Waker>>,
-}
-
-/// Targets one request has tried.
-#[derive(Debug, Default, Clone, Copy)]
-pub struct Tried {
-    serials: [u32; TRIES_MAX],
-    len: u8,
-}
-
-impl Tried {
-    pub fn add(&mut self, serial: u32) {
-        if let Some(place) = self.serials.get_mut(self.len as usize) {
-            *place = serial;
-            self.len += 1;
-        }
-    }
-
-    pub fn has(&self, serial: u32) -> bool {
-        self.serials[..self.len as usize].contains(&serial)
-    }
-
-    pub fn len(&self) -> usize {
-        self.len as usize
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.len == 0
-    }
-
-    pub fn is_full(&self) -> bool {
-        self.len as usize == TRIES_MAX
-    }
 }
 
 impl<C> Local<C> {
