@@ -80,9 +80,9 @@ impl Query {
                 _ => return Err(format!("unknown key `{name}`")),
             }
         }
-        match query.method.is_empty() || query.target.is_empty() {
-            true => Err("`method` and `target` are needed".to_owned()),
-            false => Ok(query),
+        match fields.contains_key("method") && fields.contains_key("target") {
+            true => Ok(query),
+            false => Err("`method` and `target` are needed".to_owned()),
         }
     }
 

@@ -155,7 +155,11 @@ impl Lines {
                 self.line("timeouts", &text, "");
             }
             Act::Respond { status, content_type, body, body_bytes } => {
-                self.line("answer", &format!("{status} {content_type}, {body_bytes} bytes"), "");
+                let text = match body_bytes {
+                    0 => format!("{status} without a body"),
+                    _ => format!("{status} {content_type}, {body_bytes} bytes"),
+                };
+                self.line("answer", &text, "");
                 body.lines().for_each(|line| self.line("", line, ""));
             }
             Act::Redirect { status, location } => {
