@@ -8,7 +8,7 @@ use super::files::Outside;
 use super::keys::known;
 use super::merge::Effective;
 use super::model::{
-    Action, Endpoint, Listener, Model, Route, Setting, Spot, Target, TargetName, Upstream,
+    Action, Chain, Endpoint, Listener, Model, Route, Setting, Spot, Target, TargetName, Upstream,
 };
 use super::{address, defaults, doubt};
 use crate::ids::{RouteId, UpstreamId};
@@ -278,7 +278,8 @@ pub(super) fn is_served_on(route: &Route, listener: &str, model: &Model) -> bool
 struct Seen(BTreeSet<(usize, usize)>);
 
 fn router(model: &Model, here: &[usize], seen: &mut Seen, out: &mut Diagnostics) -> Option<Router> {
-    let rules: Vec<Rule> = here.iter().map(|i| rule(model, *i)).collect();
+    let rule = |i: &usize| rule(&model.routes[*i], *i, &model.chains);
+    let rules: Vec<Rule> = here.iter().map(rule).collect();
     let survey = router::survey(&rules);
     for (a, b) in survey.overlaps {
         if seen.0.insert((here[a], here[b])) {
@@ -308,9 +309,9 @@ fn router(model: &Model, here: &[usize], seen: &mut Seen, out: &mut Diagnostics)
     None
 }
 
-fn rule(model: &Model, index: usize) -> Rule {
-    let route = &model.routes[index];
-    let effective = Effective::of(route, &model.chains);
+/// What the router is made of.
+pub(super) fn rule(route: &Route, index: usize, chains: &[Chain]) -> Rule {
+    let effective = Effective::of(route, chains);
     let names = |key| match effective.get(key) {
         Some(Setting::Names(names)) => names.clone(),
         _ => Vec::new(),

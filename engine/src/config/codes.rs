@@ -1,5 +1,12 @@
 //! Every code of a diagnostic: `E…` refuses the file, `W…` warns. Codes are stable.
 
+use super::diagnostic::edits;
+
+/// Codes that are named in place of one that does not exist.
+const NEAR_MAX: usize = 3;
+/// What is compared of a text that should have been a code.
+const NAME_CHARS_MAX: usize = 8;
+
 /// What `busbar help CODE` prints.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Code {
@@ -13,6 +20,18 @@ pub struct Code {
 /// The entry of a code, any case.
 pub fn code(name: &str) -> Option<&'static Code> {
     CODES.iter().find(|code| code.code.eq_ignore_ascii_case(name))
+}
+
+/// The entries whose codes look most like `name`, best first.
+pub fn nearest(name: &str) -> Vec<&'static Code> {
+    let name: String = name.chars().take(NAME_CHARS_MAX).collect::<String>().to_ascii_uppercase();
+    let number = |text: &str| text.trim_start_matches(['E', 'W']).parse().unwrap_or(0_i64);
+    let mut near: Vec<&Code> = CODES.iter().collect();
+    near.sort_by_key(|code| {
+        (edits(name.as_bytes(), code.code.as_bytes()), (number(&name) - number(code.code)).abs())
+    });
+    near.truncate(NEAR_MAX);
+    near
 }
 
 macro_rules! codes {
@@ -196,5 +215,18 @@ mod tests {
         assert!(CODES.windows(2).all(|pair| pair[0].code < pair[1].code));
         assert_eq!(code("e104").map(|code| code.code), Some("E104"));
         assert_eq!(code("E999"), None);
+    }
+
+    #[test]
+    fn the_nearest_codes_differ_least() {
+        let first = |name: &str| nearest(name)[0].code;
+        let rows = [("E1O4", "E104"), ("104", "E104"), ("e204", "E104"), ("W199", "W190")];
+        for (name, expect) in rows {
+            let found: Vec<&str> = nearest(name).iter().map(|code| code.code).collect();
+            let known = code(expect).is_some();
+            assert!(!known || found.contains(&expect), "{name}: {found:?}");
+        }
+        assert_eq!(first("E1O4"), "E104");
+        assert_eq!(nearest(&"x".repeat(100_000)).len(), NEAR_MAX);
     }
 }

@@ -589,5 +589,21 @@ proptest! {
             data.splice(at..end, text.into_bytes());
         }
         fuzz::property(&data);
+        fuzz::fmt_property(&data);
+    }
+
+    #[test]
+    fn any_pieces_of_toml_have_the_property_of_fmt(
+        pieces in proptest::collection::vec(prop::sample::select(PIECES), 0..40)
+    ) {
+        fuzz::fmt_property(pieces.concat().as_bytes());
     }
 }
+
+/// What TOML is made of: a mixture often is TOML.
+#[rustfmt::skip]
+const PIECES: &[&str] = &[
+    "\n", "\n", "\n\n", "\r\n", " ", "\t", "# c\n", "#\n", "a=1\n", "b.c=2\n", "e . 'd' = 3\n",
+    "[t]\n", "[t.u] # h\n", "[[l]]\n", "x=[", "y={", "z=[\n", "]", "}", "]\n", "}\n", ",", ",\n",
+    "1", "'s'", "\"q\"", "k=1", "m=[2]", "# in a list\n", "'''\n'''", "w=\"\"\"\n\"\"\"\n",
+];

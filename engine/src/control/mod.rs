@@ -15,6 +15,7 @@ pub(crate) mod bounds;
 mod cores;
 mod doors;
 pub(crate) mod drain;
+mod explain;
 pub(crate) mod publish;
 mod reload;
 mod resolver;
@@ -131,6 +132,7 @@ struct Control {
     adopted: Vec<u64>,
     drain: Option<Drain>,
     untrusted: Untrusted,
+    asked: explain::Asked,
     total: Total,
 }
 
@@ -208,7 +210,7 @@ impl Control {
         };
         let pending = self.pending.first().map_or(Mono::NEVER, |pending| pending.patience_ends);
         let drain = self.drain.as_ref().and_then(Drain::next_at).unwrap_or(Mono::NEVER);
-        bury.min(pending).min(drain)
+        bury.min(pending).min(drain).min(self.asked.next_at())
     }
 
     async fn hear(&mut self, event: Event) -> Option<Ended> {
@@ -225,6 +227,7 @@ impl Control {
             Event::Due => self.tell_overdue(),
         }
         self.publisher.bury();
+        self.asked.answer_due(rt::now());
         self.step_drain()
     }
 
@@ -240,19 +243,24 @@ impl Control {
             FromWorker::Report(report) => self.total.add(&report),
             FromWorker::Failed(e) => say(&format!("worker {id} has ended: {e}")),
             FromWorker::Untrusted(peer) => self.untrusted.tell(peer),
+            FromWorker::States(ask, states) => self.asked.heard(ask, states),
             FromWorker::Runs(_) => {}
         }
     }
 
     async fn answer(&mut self, ask: Ask) {
         let is_ready = self.is_ready();
+        let is_probe_of_readiness = ask.what == What::Ready;
         let json = match ask.what {
             What::Reload => return self.reload(Some(ask.answer)).await,
+            What::Explain(query) => {
+                return self.explain(&query, ask.answer);
+            }
             What::Status => self.status(),
             What::Health => serde_json::json!({ "healthy": true }),
             What::Ready => serde_json::json!({ "ready": is_ready }),
         };
-        let is_done = ask.what != What::Ready || is_ready;
+        let is_done = !is_probe_of_readiness || is_ready;
         let _ = ask.answer.send(Answer { is_done, json });
     }
 

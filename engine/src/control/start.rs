@@ -114,6 +114,7 @@ async fn start(options: Options) -> Result<Control, String> {
         adopted,
         drain: None,
         untrusted,
+        asked: Default::default(),
         total: Total::default(),
     })
 }

@@ -156,6 +156,24 @@ impl Request {
         self.form = PathForm::Rewritten; // a path with `//` is never sent as it came
     }
 
+    /// Makes the path with its last slash taken away or added, where no `unmerged_path` is needed
+    /// any more.
+    pub fn toggle_slash(&mut self, buf: &[u8]) {
+        let mut toggled = std::mem::take(&mut self.unmerged);
+        let path = self.path(buf);
+        toggled.clear();
+        toggled.extend_from_slice(path.strip_suffix(b"/").unwrap_or(path));
+        if !path.ends_with(b"/") {
+            toggled.push(b'/');
+        }
+        self.unmerged = toggled;
+    }
+
+    /// What `toggle_slash` made.
+    pub fn toggled(&self) -> &[u8] {
+        &self.unmerged
+    }
+
     /// The canonical path, which is routed and authorised.
     #[inline]
     pub fn path<'a>(&'a self, buf: &'a [u8]) -> &'a [u8] {

@@ -6,6 +6,7 @@
 pub mod balance;
 pub mod pool;
 pub mod retry;
+pub mod state;
 pub mod target;
 
 use std::cell::{Cell, RefCell};

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::pool::Pool;
 use crate::ids::EndpointId;
-use crate::snapshot::EndpointAddress;
+use crate::snapshot::{EndpointAddress, host_text};
 use crate::time::Mono;
 
 /// First pause of a target that refused a connection; doubles with each refusal in a row.
@@ -48,7 +48,7 @@ pub struct Target<C> {
     pub inflight: Cell<u32>,
     /// Refused connections in a row.
     refusals: Cell<u32>,
-    shunned_until: Cell<Mono>,
+    pub(super) shunned_until: Cell<Mono>,
     pub pool: RefCell<Pool<C>>,
 }
 
@@ -95,10 +95,7 @@ impl<C> Target<C> {
 
     /// The value of `Host` under `HostMode::Endpoint`; a unix socket's is `localhost`.
     pub fn host_text(&self) -> &[u8] {
-        match self.address {
-            EndpointAddress::Unix(_) => b"localhost",
-            _ => self.text.as_bytes(),
-        }
+        host_text(&self.address, &self.text)
     }
 }
 

@@ -200,7 +200,7 @@ async fn next_head(conn: &Conn, buf: &mut Buf, request: &mut Request, deadline: 
         if fresh {
             let view = conn.view();
             let limits = conn.listener(&view).limits;
-            match request.begin(buf.filled(), &limits, view.any_encoded_slash) {
+            match request.begin(buf.filled(), &limits, view.relaxed.encoded_slash) {
                 Ok(true) => return Head::Complete,
                 Ok(false) => {}
                 Err(e) => return Head::Refused(own::refuse_head(conn, buf, request, e).await),

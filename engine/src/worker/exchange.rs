@@ -11,25 +11,23 @@ use std::cell::Cell;
 use std::rc::Rc;
 
 use parser::framing::BodyFraming;
-use parser::path::PathOptions;
-use parser::target::Form;
-use parser::{FieldId, Method, ParseError};
+use parser::{FieldId, ParseError};
 
 use crate::action::{Action, To};
-use crate::h1::client::{RequestOut, encode_request};
 use crate::h1::relay::{Body, Out, Step};
 use crate::h1::server::Request;
 use crate::http::forwarded::{AddressText, client_address, is_private};
 use crate::http::problem::Problem;
-use crate::http::rewrite::{Refused, Rewrite, Target};
+use crate::http::rewrite::{Refused, Rewrite};
 use crate::http::template::Facts;
 use crate::ids::UpstreamId;
-use crate::router::{Found, Lookup, Params};
+use crate::router::Params;
 use crate::rt::{self, Buf, Half};
-use crate::snapshot::{HostMode, Route, Upstream};
+use crate::snapshot::{Route, Upstream};
 use crate::time::Mono;
 use crate::upstream::retry::{self, Retry, may_retry};
 use crate::upstream::{Tried, balance};
+use crate::way::{self, REQUEST_ID_MAX, Routed, Sending};
 use crate::worker::answer::{Answered, Failed, answer};
 use crate::worker::conn::Conn;
 use crate::worker::dial::{Lease, lease};
@@ -39,9 +37,6 @@ use crate::worker::relay::{Gate, Relayed, Unsent, both};
 use crate::worker::tunnel::{Tunnel, tunnel};
 use crate::worker::view::View;
 use crate::worker::{Scratch, echo, own};
-
-/// Longest request id that is passed on from a trusted proxy.
-const REQUEST_ID_MAX: usize = 64;
 
 /// The facts of one request that all steps share.
 #[derive(Debug)]
@@ -96,17 +91,11 @@ impl RequestId {
     }
 
     pub fn new(conn: &Conn, request: &Request, bytes: &[u8], trusted: bool) -> RequestId {
-        let field = request.head.fields.get(FieldId::XRequestId);
-        let given = field.filter(|_| trusted && !request.is_nominated(bytes, b"x-request-id"));
         let mut id = RequestId { text: [0; REQUEST_ID_MAX], len: 32 };
-        if let Some(field) = given {
-            let value = field.value.of(bytes);
-            let is_plain = |b: &u8| b.is_ascii_alphanumeric() || b"-_.:+/=".contains(b);
-            if !value.is_empty() && value.len() <= REQUEST_ID_MAX && value.iter().all(is_plain) {
-                id.text[..value.len()].copy_from_slice(value);
-                id.len = value.len() as u8;
-                return id;
-            }
+        if let Some(given) = way::given_request_id(request, bytes, trusted) {
+            id.text[..given.len()].copy_from_slice(given);
+            id.len = given.len() as u8;
+            return id;
         }
         let mut rng = conn.w.rng.borrow_mut();
         for half in id.text[..32].chunks_exact_mut(16) {
@@ -162,15 +151,9 @@ impl Exchange<'_> {
         }
     }
 
-    /// The protocol this request may switch to: asked for, listed by the route, no body.
+    /// The protocol this request may switch to.
     pub fn upgrade(&self) -> Option<&[u8]> {
-        if !self.request.options.upgrade || self.request_has_body() {
-            return None; // Fast path.
-        }
-        let is_listed = |name: &&[u8]| {
-            self.route.upgrade.iter().any(|u| u.as_bytes().eq_ignore_ascii_case(name))
-        };
-        self.request.upgrade(self.bytes).find(is_listed)
+        way::upgrade(self.route, self.request, self.bytes, &self.limits())
     }
 
     /// Takes what it can of the request's body.
@@ -184,22 +167,9 @@ impl Exchange<'_> {
         body.step(input, aux, &mut trailers, |name| self.request.is_nominated(self.bytes, name))
     }
 
-    fn request_has_body(&self) -> bool {
-        !Body::new(self.request.framing, Out::Raw, &self.limits()).is_done()
-    }
-
     fn limits(&self) -> parser::Limits {
         self.conn.listener(self.view).limits
     }
-}
-
-enum Routed<'v> {
-    Route(&'v Route),
-    /// The path is another route's but for its last slash.
-    Slash,
-    /// `OPTIONS *` or `Max-Forwards: 0`: the gateway itself is asked.
-    Own,
-    Refused(Problem, &'v str),
 }
 
 /// Serves one request. Afterwards `buf` holds what followed it.
@@ -207,85 +177,24 @@ pub async fn exchange(conn: &Conn, buf: &mut Buf, request: &mut Request) -> Next
     let started = rt::cached_now();
     let view = conn.view();
     let mut params = Params::default();
-    let routed = find(&view, conn, buf.filled(), request, &mut params);
+    let (snapshot, router) = (&*view.snapshot, conn.router(&view));
+    let routed = way::find(snapshot, router, view.relaxed, buf.filled(), request, &mut params);
     let done = match routed {
-        Routed::Route(route) => {
+        Routed::Route(_, route) => {
             let x = begin(conn, &view, buf.filled(), request, route, &params, started);
             act(&x).await
         }
-        Routed::Slash => own::slash_redirect(conn, buf.filled(), request).await,
+        Routed::Slash(_) => own::slash_redirect(conn, buf.filled(), request).await,
         Routed::Own => own::options(conn, buf.filled(), request).await,
-        Routed::Refused(problem, allow) => {
-            let next = own::problem(conn, buf, request, problem, allow).await;
-            Done::new(problem.status(), next, body_in(request, buf.filled()).unwrap_or(0))
-        }
+        Routed::EncodedSlash(_) => refuse(conn, buf, request, Problem::EncodedSlash, "").await,
+        Routed::Refused(problem, allow) => refuse(conn, buf, request, problem, allow).await,
     };
     finish(conn, buf, view, done, started).await
 }
 
-fn find<'v>(
-    view: &'v View,
-    conn: &Conn,
-    bytes: &[u8],
-    request: &mut Request,
-    params: &mut Params,
-) -> Routed<'v> {
-    if request.head.method == Method::Options
-        && let Ok(Some(0)) = parser::connection::max_forwards(&request.head, bytes)
-    {
-        return Routed::Own;
-    }
-    let router = conn.router(view);
-    let lookup = |request: &Request, path: &[u8], params: &mut Params| {
-        let lookup = Lookup {
-            host: request.host(bytes),
-            path,
-            query: request.query(bytes).unwrap_or_default(),
-            method: request.head.method,
-            method_text: request.method_text(bytes),
-            fields: &request.head.fields,
-            head: bytes,
-        };
-        router.find(&lookup, params)
-    };
-    if view.any_slashes && request.had_double_slash && request.unmerged_path(bytes).is_ok() {
-        request.keep_slashes();
-        if let Found::Route(id) = lookup(request, request.path(bytes), params)
-            && view.snapshot.route(id).slashes_keep
-        {
-            return take_route(view.snapshot.route(id), request);
-        }
-        request.merge_slashes();
-    }
-    match lookup(request, request.path(bytes), params) {
-        Found::Route(id) => take_route(view.snapshot.route(id), request),
-        Found::NotFound if request.target.form == Form::Asterisk => Routed::Own,
-        missed => {
-            if view.any_slash_redirect && request.target.form != Form::Asterisk {
-                let mut toggled = conn.w.scratch();
-                own::toggle_slash(request.path(bytes), &mut toggled);
-                if let Found::Route(id) = lookup(request, &toggled, params)
-                    && view.snapshot.route(id).slash_redirect
-                {
-                    return Routed::Slash;
-                }
-            }
-            match missed {
-                Found::MethodNotAllowed { allow } => {
-                    Routed::Refused(Problem::MethodNotAllowed, allow)
-                }
-                _ => Routed::Refused(Problem::NotFound, ""),
-            }
-        }
-    }
-}
-
-/// A path with `%2F` is only for routes that say so.
-fn take_route<'v>(route: &'v Route, request: &Request) -> Routed<'v> {
-    match request.had_encoded_slash && !route.encoded_slash_keep {
-        true => Routed::Refused(Problem::EncodedSlash, ""),
-        false => Routed::Route(route),
-    }
+async fn refuse(conn: &Conn, buf: &Buf, request: &Request, problem: Problem, allow: &str) -> Done {
+    let next = own::problem(conn, buf, request, problem, allow).await;
+    Done::new(problem.status(), next, body_in(request, buf.filled()).unwrap_or(0))
 }
 
 fn begin<'a>(
@@ -346,9 +255,7 @@ fn tell_untrusted(conn: &Conn) {
 }
 
 async fn act(x: &Exchange<'_>) -> Done {
-    if let (BodyFraming::Length(n), Some(max)) = (x.request.framing, x.route.body_limit)
-        && n > max
-    {
+    if way::is_too_long(x.route, x.request) {
         return own::fail(x, Failure::BodyTooLarge).await;
     }
     match &x.route.action {
@@ -413,16 +320,7 @@ struct Rewritten {
 
 fn rewritten(x: &Exchange<'_>, rewrite: &Rewrite) -> Result<Rewritten, Refused> {
     let (mut bytes, mut spare) = (x.conn.w.scratch(), x.conn.w.scratch());
-    let target = Target {
-        path: x.request.path_sent(x.bytes),
-        query: x.request.query(x.bytes),
-        is_asterisk: x.request.target.form == Form::Asterisk,
-    };
-    let options = PathOptions {
-        encoded_slash_keep: x.route.encoded_slash_keep,
-        slashes_keep: x.route.slashes_keep,
-    };
-    let host_at = rewrite.write(&x.facts(), &target, options, &mut bytes, &mut spare)?;
+    let host_at = way::rewrite(rewrite, x.route, x.request, &x.facts(), &mut bytes, &mut spare)?;
     Ok(Rewritten { bytes, host_at })
 }
 
@@ -506,40 +404,20 @@ fn unsent<'a>(
 }
 
 fn write_head(x: &Exchange<'_>, lease: &Lease, sent_as: Option<&Rewritten>, out: &mut Scratch) {
-    let (request, bytes) = (x.request, x.bytes);
-    let upstream = x.upstream();
-    let authority = request.authority(bytes).unwrap_or_default();
-    let (target, new_host) = match sent_as {
-        None => (None, &[][..]),
-        Some(sent_as) => {
-            let (target, host) = sent_as.bytes.split_at(sent_as.host_at);
-            (Some(target), host)
-        }
-    };
-    let host = match &upstream.host {
-        _ if !new_host.is_empty() => new_host,
-        HostMode::Keep if !authority.is_empty() => authority,
-        HostMode::Keep | HostMode::Endpoint => lease.target.host_text(),
-        HostMode::Fixed(host) => host.as_bytes(),
-    };
-    let is_options = request.head.method == Method::Options;
-    let forwards = is_options.then(|| parser::connection::max_forwards(&request.head, bytes));
-    let edits = x.route.headers.as_deref().map(|h| &h.request).filter(|e| !e.is_empty());
-    let o = RequestOut {
-        request,
-        buf: bytes,
-        target,
-        host,
-        authority,
+    let sending = Sending {
+        route: x.route,
+        upstream: x.upstream(),
+        request: x.request,
+        bytes: x.bytes,
+        sent_as: sent_as.map(|sent_as| sent_as.bytes.split_at(sent_as.host_at)),
+        endpoint_host: lease.target.host_text(),
         peer: x.conn.peer_text.as_bytes(),
         trusted: x.trusted,
-        facts: &x.facts(),
-        edits,
-        upgrade: x.upgrade(),
         via: x.view.snapshot.server.via,
-        max_forwards: forwards.and_then(|f| f.ok().flatten()).map(|n| n.saturating_sub(1)),
+        facts: &x.facts(),
+        upgrade: x.upgrade(),
     };
-    encode_request(out, &o);
+    way::write_head(out, &sending);
 }
 
 /// The answer is delivered: the upstream connection goes back, the client's goes on.

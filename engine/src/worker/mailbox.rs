@@ -7,11 +7,12 @@ use std::sync::Arc;
 
 use crossbeam::queue::{ArrayQueue, SegQueue};
 
-use crate::ids::{ListenerId, SocketId};
+use crate::ids::{Key, ListenerId, SocketId};
 use crate::limit::clients::ClientCounts;
 use crate::rt::{Bell, BellEnd, Doorbell, Ran};
 use crate::snapshot::Snapshot;
 use crate::upstream::Resolved;
+use crate::upstream::state::TargetState;
 use crate::worker::Report;
 use crate::worker::accept::{Bounds, Socket};
 
@@ -46,6 +47,15 @@ pub enum ToWorker {
     /// Both have.
     CutAll,
     Resolved(Resolved),
+    /// What it believes about these upstreams is asked.
+    States(Arc<AskedStates>),
+}
+
+/// Upstreams whose states are asked, and the number of the ask.
+#[derive(Debug)]
+pub struct AskedStates {
+    pub ask: u64,
+    pub upstreams: Box<[Key]>,
 }
 
 #[derive(Debug)]
@@ -59,6 +69,8 @@ pub enum FromWorker {
     Untrusted(IpAddr),
     /// It has closed a socket that was given up.
     Closed(SocketId),
+    /// The answer to an ask: by upstream, those which it has.
+    States(u64, Vec<(Key, Vec<TargetState>)>),
     /// It has ended.
     Report(Box<Report>),
 }

@@ -201,18 +201,10 @@ pub async fn redirect(x: &Exchange<'_>, redirect: &Redirect) -> Done {
     .await
 }
 
-/// The path with its last slash taken away or added.
-pub fn toggle_slash(path: &[u8], out: &mut Vec<u8>) {
-    out.extend_from_slice(path.strip_suffix(b"/").unwrap_or(path));
-    if !path.ends_with(b"/") {
-        out.push(b'/');
-    }
-}
-
 /// 308 to the same path with or without its last slash.
 pub async fn slash_redirect(conn: &Conn, bytes: &[u8], request: &Request) -> Done {
     let mut location = conn.w.scratch();
-    toggle_slash(request.path(bytes), &mut location);
+    location.extend_from_slice(request.toggled());
     if let Some(query) = request.query(bytes) {
         location.push(b'?');
         location.extend_from_slice(query);
