@@ -130,9 +130,9 @@ fn the_commands_of_the_operations_page_run() {
                     Some((info, shown)) if info == "text" => {
                         // Where a number has another width, columns behind it move.
                         let plain = |text: &str| {
-                            let words = text.lines().map(|line| {
-                                line.split_whitespace().collect::<Vec<_>>().join(" ")
-                            });
+                            let words = text
+                                .lines()
+                                .map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "));
                             words.collect::<Vec<_>>().join("\n")
                         };
                         assert_eq!(plain(&said), plain(&here(shown)), "{block}\n{err}");

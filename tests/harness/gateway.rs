@@ -4,6 +4,7 @@ use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
 use std::time::Instant;
 
 use crate::{PATIENCE, eventually, free_port};
@@ -29,6 +30,8 @@ pub struct Gateway {
     child: Child,
     pub port: u16,
     log: Arc<Mutex<String>>,
+    /// Collects the log to the end of the process.
+    reader: Option<JoinHandle<()>>,
     pub dir: tempfile::TempDir,
 }
 
@@ -86,14 +89,14 @@ impl Gateway {
         let stderr = child.stderr.take().expect("piped");
         let log = Arc::new(Mutex::new(String::new()));
         let lines = log.clone();
-        std::thread::spawn(move || {
+        let reader = std::thread::spawn(move || {
             for line in BufReader::new(stderr).lines().map_while(Result::ok) {
                 let mut log = lines.lock().expect("no panic while locked");
                 log.push_str(&line);
                 log.push('\n');
             }
         });
-        Gateway { child, port, log, dir }
+        Gateway { child, port, log, reader: Some(reader), dir }
     }
 
     pub fn address(&self) -> String {
@@ -133,7 +136,7 @@ impl Gateway {
             status = self.child.try_wait().expect("our child");
             status.is_some()
         });
-        crate::pause(); // the log's reader has the last lines
+        self.reader.take().map(JoinHandle::join).transpose().expect("it only reads");
         (status.and_then(|s| s.code()), self.log())
     }
 
