@@ -107,7 +107,7 @@ const LAYERS: [(&str, &[&str]); 17] = [
     ("action", &["http"]),
     ("snapshot", &["action", "http", "router"]),
     ("way", &["snapshot", "http", "h1", "router"]),
-    ("explain", &["snapshot", "action", "http", "h1", "router", "way"]),
+    ("explain", &["config", "snapshot", "action", "http", "h1", "router", "upstream", "way"]),
     ("config", &["snapshot", "action", "http", "router"]),
     ("rt", &["snapshot", "sim"]),
     (

@@ -149,7 +149,8 @@ fn what_goes_upstream_is_what_a_worker_would_send() {
 
 #[test]
 fn what_the_gateway_answers_itself() {
-    let rows: &[(&str, &str, &[&str], u16, &[&str])] = &[
+    type Row = (&'static str, &'static str, &'static [&'static str], u16, &'static [&'static str]);
+    let rows: &[Row] = &[
         ("GET", "/nothing", &[], 404, &["no route takes this request"]),
         ("PUT", "/old", &[], 308, &["answer 308 to https://127.0.0.1/"]),
         ("GET", "/home/?q", &[], 308, &["answer 308 to /home?q"]),
