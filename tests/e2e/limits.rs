@@ -74,13 +74,16 @@ on_both_drivers! {
     fn thousands_of_idle_connections_cost_little(driver: &str) {
         let gateway = Gateway::start(driver, "[route.all]\nrespond = \"ok\"\n");
         let get = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+        assert_eq!(ask(&gateway.address(), get).status, 200, "what comes once is there");
         let before = gateway.memory_kib("VmRSS");
         let mut clients: Vec<Client> =
             (0..2000).map(|_| Client::connect(&gateway.address())).collect();
         for client in &mut clients {
             assert_eq!(client.ask(get).status, 200);
         }
-        let each = (gateway.memory_kib("VmRSS") - before) as f64 / 2000.0;
+        // The allocator takes memory by huge pages: the measure is coarse by one of them.
+        let taken = gateway.memory_kib("VmRSS").saturating_sub(before + 2048);
+        let each = taken as f64 / 2000.0;
         assert!(each < 4.0, "{each} KiB each: an idle connection holds no buffer");
     }
 }

@@ -254,7 +254,8 @@ impl Timers {
                 }
         };
         for entry in inner.entries.iter_mut().filter(cuts) {
-            let counts = entry.flags & (GONE | SECOND) == 0 && entry.handle != IDLE;
+            let loses = entry.handle != IDLE && entry.handle != LINGERS;
+            let counts = entry.flags & (GONE | SECOND) == 0 && loses;
             cut += u32::from(counts);
             entry.flags |= GONE;
             entry.waker.iter().for_each(Waker::wake_by_ref);
@@ -510,6 +511,11 @@ impl Watch {
         self.timers.inner.borrow_mut().entries[self.index as usize].handle = TUNNEL;
     }
 
+    /// Answered, and left to the client to end: a drain waits for that, and cuts nothing with it.
+    pub fn lingers(&self) {
+        self.timers.inner.borrow_mut().entries[self.index as usize].handle = LINGERS;
+    }
+
     /// Between exchanges: a drain may end the wait.
     pub fn idle(&self) {
         self.timers.inner.borrow_mut().entries[self.index as usize].handle = IDLE;
@@ -519,6 +525,7 @@ impl Watch {
 const IDLE: i32 = -1;
 const UNWATCHED: i32 = -2;
 const TUNNEL: i32 = -3;
+const LINGERS: i32 = -4;
 
 impl Drop for Watch {
     fn drop(&mut self) {
@@ -614,7 +621,11 @@ mod tests {
         busy.idle();
         assert_eq!(busy.fired(), Some(Stop::Drain), "from now on it may");
         busy.busy(5, Half::Leaves);
-        assert_eq!(timers.cut(Cut::Exchanges), 1, "an idle one loses nothing");
+        let lingering = timers.watch(NO_GROUP);
+        lingering.lingers();
+        assert_eq!(lingering.fired(), None);
+        assert_eq!(timers.cut(Cut::Exchanges), 1, "an idle or answered one loses nothing");
+        assert_eq!(lingering.fired(), Some(Stop::Gone));
         assert_eq!((busy.fired(), tunnel.fired()), (Some(Stop::Gone), None));
         assert_eq!(timers.cut(Cut::All), 1);
         assert_eq!(tunnel.fired(), Some(Stop::Gone));

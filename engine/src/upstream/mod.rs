@@ -18,22 +18,7 @@ use crate::ids::EndpointId;
 use crate::rng::Rng;
 use crate::snapshot::{Balance, Endpoint, EndpointAddress, Upstream};
 use crate::time::Mono;
-pub use target::{Share, Target, Tried};
-
-/// Addresses of a name as control resolved them, for every endpoint that has it.
-#[derive(Debug, Clone)]
-pub struct Resolved {
-    pub host: Box<str>,
-    pub port: u16,
-    pub addresses: Box<[std::net::SocketAddr]>,
-}
-
-impl Resolved {
-    fn is_of(&self, endpoint: &Endpoint) -> bool {
-        matches!(&endpoint.address, EndpointAddress::Name { host, port }
-            if *host == self.host && *port == self.port)
-    }
-}
+pub use target::{Resolved, Share, Target, Tried};
 
 /// Targets of one endpoint.
 type Kept<C> = Vec<Rc<Target<C>>>;

@@ -259,6 +259,7 @@ async fn next_head(conn: &Conn, buf: &mut Buf, request: &mut Request, deadline: 
 /// bounded while (RFC 9112 §9.6). Holds no buffer while it waits.
 async fn linger(conn: &Conn) {
     conn.stream.shut(Shut::Write);
+    conn.watch.lingers();
     let mut now = rt::now();
     let end = now.after(LINGER_TOTAL_MAX);
     let mut unsent = conn.stream.unsent();

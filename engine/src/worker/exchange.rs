@@ -444,6 +444,8 @@ fn settle(
     let next = match (complete, answered.close) {
         (false, _) => Next::Linger,
         (true, true) if leftover.is_some() || taken < x.bytes.len() => Next::Linger,
+        // It did not ask for the end: its next request may be under way.
+        (true, true) if x.request.persistent => Next::Linger,
         (true, true) => Next::Close,
         (true, false) => Next::KeepAlive,
     };
