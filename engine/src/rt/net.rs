@@ -197,8 +197,8 @@ impl Stream {
         unsafe { libc::shutdown(self.handle(), how) };
     }
 
-    /// Closes with a reset, so that a peer that reads to the end sees that the end is missing.
-    pub fn reset(self) {
+    /// Its close will be a reset, so that a peer that reads to the end sees that the end is missing.
+    pub fn reset_on_close(&self) {
         let linger = libc::linger { l_onoff: 1, l_linger: 0 };
         // SAFETY: passes a local linger of the right size.
         unsafe {

@@ -117,7 +117,7 @@ impl Stream {
         }
     }
 
-    pub fn reset(self) {
+    pub fn reset_on_close(&self) {
         world(|w| w.reset(self.end));
     }
 
