@@ -5,6 +5,7 @@
 
 pub mod balance;
 pub mod pool;
+mod resolved;
 pub mod retry;
 pub mod state;
 pub mod target;
@@ -18,22 +19,8 @@ use crate::ids::EndpointId;
 use crate::rng::Rng;
 use crate::snapshot::{Balance, Endpoint, EndpointAddress, Upstream};
 use crate::time::Mono;
+pub use resolved::Resolved;
 pub use target::{Share, Target, Tried};
-
-/// Addresses of a name as control resolved them, for every endpoint that has it.
-#[derive(Debug, Clone)]
-pub struct Resolved {
-    pub host: Box<str>,
-    pub port: u16,
-    pub addresses: Box<[std::net::SocketAddr]>,
-}
-
-impl Resolved {
-    fn is_of(&self, endpoint: &Endpoint) -> bool {
-        matches!(&endpoint.address, EndpointAddress::Name { host, port }
-            if *host == self.host && *port == self.port)
-    }
-}
 
 /// Targets of one endpoint.
 type Kept<C> = Vec<Rc<Target<C>>>;
