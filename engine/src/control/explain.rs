@@ -102,3 +102,50 @@ impl Control {
 fn answer(asker: oneshot::Sender<Answer>, is_done: bool, json: Value) {
     let _ = asker.send(Answer { is_done, json });
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Input, load};
+
+    fn waiting(ask: u64, workers: usize) -> (Waiting, oneshot::Receiver<Answer>) {
+        let (text, name) = ("[route.a]\nto = \"http://127.0.0.1:1\"\n", "x.toml");
+        let (text, name) = (text.to_owned(), name.to_owned());
+        let loaded = load(Input { text, name, base_dir: None, sets: Vec::new(), env: &|_| None });
+        let query = Query { method: "GET".into(), target: "/".into(), ..Query::default() };
+        let explanation = explain(&loaded.snapshot.expect("good"), &query).expect("a request");
+        let (asker, answered) = oneshot::channel();
+        let (ends, said) = (Mono(0).after(PATIENCE), Vec::new());
+        let upstreams = vec![(Key(7), explanation.upstreams()[0])];
+        (Waiting { ask, ends, explanation, upstreams, said, workers, asker }, answered)
+    }
+
+    fn states(key: u32) -> Vec<(Key, Vec<TargetState>)> {
+        let text = "127.0.0.1:1";
+        let (text, address) = (text.into(), text.to_owned());
+        let state = TargetState { text, address, inflight: 2, idle: 1, shunned_for: None };
+        vec![(Key(key), vec![state])]
+    }
+
+    #[test]
+    fn an_answer_waits_for_all_workers_and_no_longer_than_its_patience() {
+        let mut asked = Asked::default();
+        let ((whole, mut a), (partly, mut b)) = (waiting(1, 2), waiting(2, 2));
+        asked.waiting.extend([whole, partly]);
+        asked.heard(1, states(7));
+        asked.heard(2, states(7));
+        asked.heard(9, states(7));
+        asked.answer_due(Mono(1));
+        assert!(a.try_recv().is_err() && b.try_recv().is_err(), "a worker is missing");
+        asked.heard(1, states(8));
+        asked.answer_due(Mono(2));
+        let answer = a.try_recv().expect("both have answered");
+        let state = &answer.json["action"]["to"][0]["endpoints"][0]["state"];
+        assert_eq!((&state["inflight"], &state["workers"]), (&2.into(), &1.into()), "one has it");
+        assert_eq!(asked.next_at(), Mono(0).after(PATIENCE));
+        asked.answer_due(asked.next_at());
+        let answer = b.try_recv().expect("long enough");
+        assert_eq!(answer.json["notes"][0], "1 of 2 workers did not answer in time");
+        assert_eq!(asked.next_at(), Mono::NEVER);
+    }
+}

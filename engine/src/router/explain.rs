@@ -127,11 +127,17 @@ pub fn nearest<'w, T: Copy + PartialEq>(
     found.into_iter().map(|(_, _, near)| near).collect()
 }
 
-/// Smaller is nearer.
-fn distance(lost: &Lost<'_>, wanted: &Wanted, lookup: &Lookup<'_>) -> (u8, Reverse<usize>) {
-    let same = match path_miss(&wanted.path, lookup.path) {
-        Some(Lost::Path { segment, .. }) => segment,
-        _ => usize::MAX,
+/// Smaller is nearer: by what failed, then by segments of the path that are the same, then by
+/// what is the same of the next.
+type Distance = (u8, Reverse<usize>, Reverse<usize>);
+
+fn distance(lost: &Lost<'_>, wanted: &Wanted, lookup: &Lookup<'_>) -> Distance {
+    let (same, begun) = match path_miss(&wanted.path, lookup.path) {
+        Some(Lost::Path { segment, has, wants }) => {
+            let begun = has.iter().zip(wants.bytes()).take_while(|(a, b)| **a == *b).count();
+            (segment, begun)
+        }
+        _ => (usize::MAX, 0),
     };
     let class = match lost {
         Lost::Beaten(_) => 0,
@@ -141,7 +147,7 @@ fn distance(lost: &Lost<'_>, wanted: &Wanted, lookup: &Lookup<'_>) -> (u8, Rever
         Lost::Path { .. } => 4,
         Lost::Listener | Lost::Host => 5,
     };
-    (class, Reverse(same))
+    (class, Reverse(same), Reverse(begun))
 }
 
 fn judge<'w>(
@@ -325,6 +331,7 @@ mod tests {
         let all = [
             ("far", wanted("/x/y", "", &[])),
             ("near", wanted("/users/you", "", &[])),
+            ("typo", wanted("/users/mee", "", &[])),
             ("method", wanted("/users/me", "", &["PUT"])),
             ("wide", wanted("/*", "", &[])),
             ("host", wanted("/users/me", "other.h", &[])),
@@ -332,8 +339,8 @@ mod tests {
         ];
         let routes = all.iter().map(|(name, wanted)| (*name, *name, wanted));
         let near =
-            nearest(routes, &lookup("/users/me", &fields), "web", Some(("won", &all[5].1)), 4);
+            nearest(routes, &lookup("/users/me", &fields), "web", Some(("won", &all[6].1)), 5);
         let names: Vec<&str> = near.iter().map(|near| near.route).collect();
-        assert_eq!(names, ["wide", "method", "host", "near"]);
+        assert_eq!(names, ["wide", "method", "host", "typo", "near"]);
     }
 }

@@ -5,6 +5,7 @@
 
 pub mod balance;
 pub mod pool;
+mod resolved;
 pub mod retry;
 pub mod state;
 pub mod target;
@@ -18,7 +19,8 @@ use crate::ids::EndpointId;
 use crate::rng::Rng;
 use crate::snapshot::{Balance, Endpoint, EndpointAddress, Upstream};
 use crate::time::Mono;
-pub use target::{Resolved, Share, Target, Tried};
+pub use resolved::Resolved;
+pub use target::{Share, Target, Tried};
 
 /// Targets of one endpoint.
 type Kept<C> = Vec<Rc<Target<C>>>;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::pool::Pool;
 use crate::ids::EndpointId;
-use crate::snapshot::{Endpoint, EndpointAddress, host_text};
+use crate::snapshot::{EndpointAddress, host_text};
 use crate::time::Mono;
 
 /// First pause of a target that refused a connection; doubles with each refusal in a row.
@@ -96,21 +96,6 @@ impl<C> Target<C> {
     /// The value of `Host` under `HostMode::Endpoint`; a unix socket's is `localhost`.
     pub fn host_text(&self) -> &[u8] {
         host_text(&self.address, &self.text)
-    }
-}
-
-/// Addresses of a name as control resolved them, for every endpoint that has it.
-#[derive(Debug, Clone)]
-pub struct Resolved {
-    pub host: Box<str>,
-    pub port: u16,
-    pub addresses: Box<[std::net::SocketAddr]>,
-}
-
-impl Resolved {
-    pub(super) fn is_of(&self, endpoint: &Endpoint) -> bool {
-        matches!(&endpoint.address, EndpointAddress::Name { host, port }
-            if *host == self.host && *port == self.port)
     }
 }
 
