@@ -5,14 +5,15 @@ use tokio::sync::mpsc;
 
 use super::bounds::Counted;
 use super::cores::{self, Cores};
+use super::doors::Doors;
 use super::publish::Publisher;
 use super::reload::{Loader, watched};
 use super::resolver::Names;
 use super::sockets::{Sockets, address_text};
 use super::voice::{say, say_all, systemd};
 use super::watch::Watch;
+use super::watchdog::Watchdog;
 use super::workers::Workers;
-use super::doors::Doors;
 use super::{Control, Ended, Failed, Signals, Total};
 use crate::admin;
 use crate::config::Loaded;
@@ -93,6 +94,7 @@ async fn start(options: Options) -> Result<Control, String> {
         true => Some(Watch::new(&watched)?),
         false => None,
     };
+    let watchdog = Watchdog::new(workers.len(), rt::now());
     Ok(Control {
         loader,
         driver,
@@ -112,6 +114,7 @@ async fn start(options: Options) -> Result<Control, String> {
         adopted,
         drain: None,
         total: Total::default(),
+        watchdog,
     })
 }
 

@@ -139,7 +139,7 @@ impl Gateway {
                 FromWorker::Adopted(generation) => _ = self.publisher.adopted(generation),
                 FromWorker::Closed(socket) => self.sockets.closed(socket),
                 FromWorker::Report(_) => self.reports += 1,
-                FromWorker::Runs(_) | FromWorker::Failed(_) => {}
+                FromWorker::Runs(_) | FromWorker::Failed(_) | FromWorker::Pong => {}
             }
         }
         self.publisher.bury();

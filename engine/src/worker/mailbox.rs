@@ -45,6 +45,8 @@ pub enum ToWorker {
     /// Both have.
     CutAll,
     Resolved(Resolved),
+    /// Are you there? Pong.
+    Ping,
 }
 
 #[derive(Debug)]
@@ -55,6 +57,8 @@ pub enum FromWorker {
     Adopted(u64),
     /// It has closed a socket that was given up.
     Closed(SocketId),
+    /// It is there, and takes its messages.
+    Pong,
     /// It has ended.
     Report(Box<Report>),
 }
