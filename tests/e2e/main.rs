@@ -32,6 +32,7 @@ mod errors;
 mod expect;
 mod forwarded;
 mod framing;
+mod hostile;
 mod keepalive;
 mod leaving;
 mod lifecycle;
