@@ -45,12 +45,16 @@ impl ClientCounts {
     }
 
     fn bucket(&self, hash: u64) -> &[AtomicU64] {
-        let at = (hash as usize % BUCKETS) * WAYS;
+        let at = self.bucket_of(hash) * WAYS;
         &self.words[at..at + WAYS]
     }
 
+    fn bucket_of(&self, hash: u64) -> usize {
+        hash as usize % self.claims.len()
+    }
+
     fn claim(&self, hash: u64) -> Option<Claim<'_>> {
-        let claim = &self.claims[hash as usize % BUCKETS];
+        let claim = &self.claims[self.bucket_of(hash)];
         let is_free = claim.compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed);
         is_free.ok().map(|_| Claim(claim)) // made only when it is: its drop gives the claim back
     }
