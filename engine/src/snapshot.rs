@@ -3,6 +3,7 @@
 //! Made by `config/compile.rs` on the control thread, read by workers through their `View`.
 //! Nothing here is written after it was made.
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -16,6 +17,7 @@ use crate::http::forwarded::Prefix;
 use crate::http::rewrite::Rewrite;
 use crate::ids::{Key, ListenerId, RouteId, UpstreamId};
 use crate::router::Router;
+use crate::router::explain::Wanted;
 use crate::secret::Secret;
 
 pub mod origin;
@@ -131,6 +133,18 @@ pub enum ListenAddress {
     Unix(PathBuf),
 }
 
+impl fmt::Display for ListenAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ListenAddress::Tcp(addresses) => {
+                let texts: Vec<String> = addresses.iter().map(SocketAddr::to_string).collect();
+                f.write_str(&texts.join(" and "))
+            }
+            ListenAddress::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
 impl ListenAddress {
     /// Sockets that each worker has for it.
     pub fn sockets(&self) -> u64 {
@@ -215,11 +229,28 @@ pub struct Endpoint {
     pub text: Box<str>,
 }
 
+impl Endpoint {
+    pub fn host_text(&self) -> &[u8] {
+        host_text(&self.address, &self.text)
+    }
+}
+
+/// The value of `Host` under `HostMode::Endpoint`, from an endpoint's address and text; a unix
+/// socket's is `localhost`.
+pub fn host_text<'t>(address: &EndpointAddress, text: &'t str) -> &'t [u8] {
+    match address {
+        EndpointAddress::Unix(_) => b"localhost",
+        _ => text.as_bytes(),
+    }
+}
+
 #[derive(Debug)]
 pub struct Route {
     pub name: Box<str>,
     /// `file:line` of its table, for messages.
     pub place: Box<str>,
+    /// What it matches, for messages; the router has its own form.
+    pub wanted: Wanted,
     pub action: Action,
     /// `None` when the route changes no fields. Routes of one group share them.
     pub headers: Option<Arc<HeaderEdits>>,

@@ -212,12 +212,18 @@ impl<'a> Feed<'a> {
     }
 
     /// Relays a body as the worker does.
-    fn body(&mut self, body: &mut Body, ends: bool, out: &mut Vec<u8>) -> Fate {
+    fn body(
+        &mut self,
+        body: &mut Body,
+        ends: bool,
+        out: &mut Vec<u8>,
+        is_nominated: impl Fn(&[u8]) -> bool,
+    ) -> Fate {
         let mut trailers = Fields::default();
         loop {
             let mut aux = Vec::new();
             let input = self.pending();
-            let step = match body.step(input, &mut aux, &mut trailers) {
+            let step = match body.step(input, &mut aux, &mut trailers, &is_nominated) {
                 Ok(step) => step,
                 Err(e) => return refused(e),
             };
@@ -290,7 +296,8 @@ impl Setting {
             let body_from = feed.taken;
             let mut relayed = Body::new(request.framing, Out::Raw, &self.limits);
             let mut body = Vec::new();
-            let fate = feed.body(&mut relayed, false, &mut body);
+            let is_nominated = |name: &[u8]| request.is_nominated(buf, name);
+            let fate = feed.body(&mut relayed, false, &mut body, is_nominated);
             let goes_on = fate == Fate::Whole && request.persistent;
             let asked = asked.len() - 1;
             all.push(Sent { from, body_from, head, body, fate, way: Out::Raw, asked });
@@ -357,7 +364,8 @@ impl Setting {
                 }
                 if sent.fate == Fate::Whole {
                     let mut body = Body::new(answer.framing, sent.way, &self.limits);
-                    sent.fate = feed.body(&mut body, self.origin_ends, &mut sent.body);
+                    // As the worker does: an answer's trailers are not held against its head.
+                    sent.fate = feed.body(&mut body, self.origin_ends, &mut sent.body, |_| false);
                 }
                 let stays = asked.persistent && sent.way != Out::Data;
                 let goes_on = sent.fate == Fate::Whole && answer.is_persistent() && stays;
@@ -498,6 +506,17 @@ fn check_request(client: &[u8], sent: &Sent, setting: &Setting) {
     };
     assert_end_to_end(&request.head.fields, came, &lines, &OURS_IN_REQUESTS, may_be);
     check_body(&client[sent.body_from..], request.framing, sent, &setting.limits);
+    if request.framing == BodyFraming::Chunked && sent.fate == Fate::Whole {
+        let (trailers, mut fields) = (unchunked(&sent.body).trailers, Fields::default());
+        parser::parse_trailers(&trailers, &mut fields, &ROOMY).expect("what is sent is accepted");
+        for field in fields.iter() {
+            let name = field.name.of(&trailers).to_ascii_lowercase();
+            assert!(
+                !nominated(&request.head.fields, came).contains(&name),
+                "a trailer is nominated"
+            );
+        }
+    }
 }
 
 /// The stream as the origin reads it falls apart into the same messages.
@@ -573,6 +592,12 @@ fn members(value: &[u8]) -> impl Iterator<Item = Vec<u8>> + '_ {
     value.split(|b| *b == b',').map(|m| m.trim_ascii().to_ascii_lowercase())
 }
 
+/// Names that a head's Connection fields list.
+fn nominated(fields: &Fields, buf: &[u8]) -> Vec<Vec<u8>> {
+    let is_connection = |f: &&parser::Field| f.name.of(buf).eq_ignore_ascii_case(b"connection");
+    fields.iter().filter(is_connection).flat_map(|f| members(f.value.of(buf))).collect()
+}
+
 /// Nothing that was meant for one hop is in `out`, but what `may_be` there as ours.
 fn assert_end_to_end(
     came: &Fields,
@@ -581,9 +606,7 @@ fn assert_end_to_end(
     ours: &[&[u8]],
     may_be: impl Fn(&[u8], &[u8]) -> bool,
 ) {
-    let is_connection = |f: &&parser::Field| f.name.of(buf).eq_ignore_ascii_case(b"connection");
-    let nominated: Vec<Vec<u8>> =
-        came.iter().filter(is_connection).flat_map(|f| members(f.value.of(buf))).collect();
+    let nominated = nominated(came, buf);
     for (name, value) in out {
         let name = name.to_ascii_lowercase();
         let shown = String::from_utf8_lossy(&name);

@@ -13,7 +13,7 @@ mod paths;
 
 pub use chunks::chunked;
 pub use connection::connection;
-pub use engine_parts::{config, router};
+pub use engine_parts::{config, explain, fmt, router};
 pub use heads::{request_head, response_head};
 pub use paths::target_path;
 
@@ -29,6 +29,8 @@ pub const TARGETS: &[(&str, Property)] = &[
     ("router", router),
     ("config", config),
     ("connection", connection),
+    ("fmt", fmt),
+    ("explain", explain),
 ];
 
 /// Bounds small enough for a fuzzer to reach them.

@@ -97,7 +97,7 @@ fn unsafe_stands_only_where_it_says_why() {
 }
 
 /// Which areas a file of the engine may use, beside the foundations.
-const LAYERS: [(&str, &[&str]); 15] = [
+const LAYERS: [(&str, &[&str]); 17] = [
     ("router", &[]),
     ("http", &["h1"]),
     ("h1", &["http"]),
@@ -106,15 +106,23 @@ const LAYERS: [(&str, &[&str]); 15] = [
     ("metrics", &[]),
     ("action", &["http"]),
     ("snapshot", &["action", "http", "router"]),
+    ("way", &["snapshot", "http", "h1", "router"]),
+    ("explain", &["config", "snapshot", "action", "http", "h1", "router", "upstream", "way"]),
     ("config", &["snapshot", "action", "http", "router"]),
     ("rt", &["snapshot", "sim"]),
     (
         "worker",
-        &["rt", "snapshot", "action", "http", "h1", "router", "upstream", "limit", "metrics"],
+        &[
+            "rt", "snapshot", "action", "http", "h1", "router", "upstream", "limit", "metrics",
+            "way",
+        ],
     ),
     ("admin", &[]),
-    ("control", &["rt", "snapshot", "upstream", "limit", "metrics", "config", "admin", "worker"]),
-    ("cli", &["config", "admin", "control"]),
+    (
+        "control",
+        &["rt", "snapshot", "upstream", "limit", "metrics", "config", "admin", "worker", "explain"],
+    ),
+    ("cli", &["config", "admin", "control", "explain"]),
     ("sim", &["rt", "worker", "config", "control", "snapshot", "h1", "router", "upstream"]),
 ];
 const FOUNDATIONS: [&str; 5] = ["ids", "time", "rng", "sync", "secret"];

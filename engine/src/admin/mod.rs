@@ -37,6 +37,8 @@ pub enum What {
     Health,
     /// Whether all workers serve the same configuration, and no drain has begun.
     Ready,
+    /// What a request would get: the body of the ask describes it.
+    Explain(String),
 }
 
 struct Endpoint {
@@ -46,11 +48,12 @@ struct Endpoint {
 }
 
 /// THE LIST. `GET` only reads.
-const ENDPOINTS: [Endpoint; 4] = [
+static ENDPOINTS: [Endpoint; 5] = [
     Endpoint { method: "POST", path: "/reload", what: What::Reload },
     Endpoint { method: "GET", path: "/status", what: What::Status },
     Endpoint { method: "GET", path: "/healthz", what: What::Health },
     Endpoint { method: "GET", path: "/readyz", what: What::Ready },
+    Endpoint { method: "POST", path: "/explain", what: What::Explain(String::new()) },
 ];
 
 /// An ask on its way to control.
@@ -101,11 +104,14 @@ async fn serve(State(door): State<Door>, request: Request) -> Response {
     let Some(endpoint) = known.find(|e| e.method == method) else {
         return (StatusCode::METHOD_NOT_ALLOWED, [(ALLOW, first.method)]).into_response();
     };
-    let body = axum::body::to_bytes(request.into_body(), BODY_BYTES_MAX).await;
-    if body.is_err() {
+    let Ok(body) = axum::body::to_bytes(request.into_body(), BODY_BYTES_MAX).await else {
         return StatusCode::PAYLOAD_TOO_LARGE.into_response();
+    };
+    let mut what = endpoint.what.clone();
+    if let What::Explain(query) = &mut what {
+        *query = String::from_utf8_lossy(&body).into_owned();
     }
-    ask(door.asks, endpoint.what.clone()).await
+    ask(door.asks, what).await
 }
 
 async fn ask(asks: Asks, what: What) -> Response {

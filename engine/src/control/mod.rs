@@ -15,6 +15,7 @@ pub(crate) mod bounds;
 mod cores;
 mod doors;
 pub(crate) mod drain;
+mod explain;
 pub(crate) mod publish;
 mod reload;
 mod resolver;
@@ -26,6 +27,7 @@ mod watch;
 pub(crate) mod watchdog;
 mod workers;
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -131,8 +133,27 @@ struct Control {
     /// By worker.
     adopted: Vec<u64>,
     drain: Option<Drain>,
+    untrusted: Untrusted,
+    asked: explain::Asked,
     total: Total,
     watchdog: Watchdog,
+}
+
+/// Whether it was said that a proxy is not believed: once for all.
+#[derive(Default)]
+struct Untrusted {
+    is_told: bool,
+}
+
+impl Untrusted {
+    fn tell(&mut self, peer: IpAddr) {
+        if !std::mem::replace(&mut self.is_told, true) {
+            say(&format!(
+                "X-Forwarded-For from {peer} is ignored: add it to server.trusted_proxies if it \
+                 is a proxy of yours"
+            ));
+        }
+    }
 }
 
 /// What workers said at their end.
@@ -192,7 +213,8 @@ impl Control {
         };
         let pending = self.pending.first().map_or(Mono::NEVER, |pending| pending.patience_ends);
         let drain = self.drain.as_ref().and_then(Drain::next_at).unwrap_or(Mono::NEVER);
-        bury.min(pending).min(drain).min(self.watchdog.next_at())
+        let asked = self.asked.next_at();
+        bury.min(pending).min(drain).min(asked).min(self.watchdog.next_at())
     }
 
     async fn hear(&mut self, event: Event) -> Option<Ended> {
@@ -212,6 +234,7 @@ impl Control {
             }
         }
         self.publisher.bury();
+        self.asked.answer_due(rt::now());
         self.step_drain()
     }
 
@@ -236,6 +259,8 @@ impl Control {
                 let again = self.watchdog.answered(id as usize, rt::now());
                 again.iter().for_each(|line| say(line));
             }
+            FromWorker::Untrusted(peer) => self.untrusted.tell(peer),
+            FromWorker::States(ask, states) => self.asked.heard(ask, states),
             FromWorker::Runs(_) => {}
         }
     }
@@ -256,13 +281,17 @@ impl Control {
 
     async fn answer(&mut self, ask: Ask) {
         let is_ready = self.is_ready();
+        let is_probe_of_readiness = ask.what == What::Ready;
         let json = match ask.what {
             What::Reload => return self.reload(Some(ask.answer)).await,
+            What::Explain(query) => {
+                return self.explain(&query, ask.answer);
+            }
             What::Status => self.status(),
             What::Health => serde_json::json!({ "healthy": true }),
             What::Ready => serde_json::json!({ "ready": is_ready }),
         };
-        let is_done = ask.what != What::Ready || is_ready;
+        let is_done = !is_probe_of_readiness || is_ready;
         let _ = ask.answer.send(Answer { is_done, json });
     }
 

@@ -175,10 +175,16 @@ impl Stream {
 
     /// Whether bytes wait to be read.
     pub fn has_unread(&self) -> bool {
-        let mut byte = [0u8; 1];
-        const FLAGS: libc::c_int = libc::MSG_PEEK | libc::MSG_DONTWAIT;
-        // SAFETY: looks at most one byte into a local.
-        unsafe { libc::recv(self.handle(), byte.as_mut_ptr().cast(), 1, FLAGS) > 0 }
+        has_unread(self.handle())
+    }
+
+    /// Bytes that were written and that the far end's kernel has not taken yet. (For a unix socket
+    /// this says something else, and nothing of use: what is written is at the far end.)
+    pub fn unsent(&self) -> usize {
+        let mut bytes: libc::c_int = 0;
+        // SAFETY: TIOCOUTQ (SIOCOUTQ) writes one int into a local.
+        let result = unsafe { libc::ioctl(self.handle(), libc::TIOCOUTQ, &raw mut bytes) };
+        if result == 0 { bytes.max(0) as usize } else { 0 }
     }
 
     pub fn shut(&self, how: Shut) {
@@ -191,8 +197,8 @@ impl Stream {
         unsafe { libc::shutdown(self.handle(), how) };
     }
 
-    /// Closes with a reset, so that a peer that reads to the end sees that the end is missing.
-    pub fn reset(self) {
+    /// Its close will be a reset, so that a peer that reads to the end sees that the end is missing.
+    pub fn reset_on_close(&self) {
         let linger = libc::linger { l_onoff: 1, l_linger: 0 };
         // SAFETY: passes a local linger of the right size.
         unsafe {
@@ -213,28 +219,45 @@ impl Stream {
     }
 }
 
-/// Looks at many sockets with one system call and reports each.
+fn has_unread(fd: RawFd) -> bool {
+    let mut byte = [0u8; 1];
+    const FLAGS: libc::c_int = libc::MSG_PEEK | libc::MSG_DONTWAIT;
+    // SAFETY: looks at most one byte into a local.
+    unsafe { libc::recv(fd, byte.as_mut_ptr().cast(), 1, FLAGS) > 0 }
+}
+
+/// Looks at many sockets with one system call; none for none.
+fn poll(fds: impl Iterator<Item = RawFd>, events: libc::c_short) -> Vec<libc::pollfd> {
+    let mut polls: Vec<libc::pollfd> =
+        fds.map(|fd| libc::pollfd { fd, events, revents: 0 }).collect();
+    if !polls.is_empty() {
+        // SAFETY: `polls` is a live array of the given length. An error leaves it as it is.
+        unsafe { libc::poll(polls.as_mut_ptr(), polls.len() as libc::nfds_t, 0) };
+    }
+    polls
+}
+
+/// Looks at many sockets with one system call, and one more for each whose far end sends no more;
+/// reports those.
 pub fn hangups(looks: &[(u32, i32)], mut report: impl FnMut(u32, Hangup)) {
-    if looks.is_empty() {
-        return;
-    }
-    let mut polls: Vec<libc::pollfd> = looks
-        .iter()
-        .map(|&(_, fd)| libc::pollfd { fd, events: libc::POLLRDHUP, revents: 0 })
-        .collect();
-    // SAFETY: `polls` is a live array of the given length.
-    let n = unsafe { libc::poll(polls.as_mut_ptr(), polls.len() as libc::nfds_t, 0) };
-    if n <= 0 {
-        return;
-    }
-    for (poll, &(index, _)) in polls.iter().zip(looks) {
+    let polls = poll(looks.iter().map(|look| look.1), libc::POLLRDHUP);
+    for (poll, &(index, fd)) in polls.iter().zip(looks) {
         let gone = libc::POLLERR | libc::POLLHUP | libc::POLLNVAL;
         if poll.revents & gone != 0 {
             report(index, Hangup::Gone);
         } else if poll.revents & libc::POLLRDHUP != 0 {
-            report(index, Hangup::Half);
+            // (The poll can't tell: an end is readable, too.)
+            let half = if has_unread(fd) { Hangup::HalfBehindBytes } else { Hangup::Half };
+            report(index, half);
         }
     }
+}
+
+/// Those of some idle connections, by their handles, that are not as they were left: ended, broken
+/// or with bytes that nobody asked for. One system call.
+pub fn not_quiet(handles: &[i32]) -> Vec<i32> {
+    let polls = poll(handles.iter().copied(), libc::POLLIN | libc::POLLRDHUP);
+    polls.iter().filter(|poll| poll.revents != 0).map(|poll| poll.fd).collect()
 }
 
 /// Where a connection came from.

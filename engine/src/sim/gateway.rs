@@ -139,7 +139,11 @@ impl Gateway {
                 FromWorker::Adopted(generation) => _ = self.publisher.adopted(generation),
                 FromWorker::Closed(socket) => self.sockets.closed(socket),
                 FromWorker::Report(_) => self.reports += 1,
-                FromWorker::Runs(_) | FromWorker::Failed(_) | FromWorker::Pong => {}
+                FromWorker::Runs(_)
+                | FromWorker::Failed(_)
+                | FromWorker::Pong
+                | FromWorker::Untrusted(_)
+                | FromWorker::States(..) => {}
             }
         }
         self.publisher.bury();

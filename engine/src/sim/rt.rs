@@ -107,13 +107,17 @@ impl Stream {
         world(|w| w.has_unread(self.end))
     }
 
+    pub fn unsent(&self) -> usize {
+        world(|w| w.unsent(self.end))
+    }
+
     pub fn shut(&self, how: Shut) {
         if how != Shut::Read {
             world(|w| w.shut_write(self.end));
         }
     }
 
-    pub fn reset(self) {
+    pub fn reset_on_close(&self) {
         world(|w| w.reset(self.end));
     }
 
@@ -126,6 +130,11 @@ impl Drop for Stream {
     fn drop(&mut self) {
         world(|w| w.close(self.end));
     }
+}
+
+pub fn not_quiet(handles: &[i32]) -> Vec<i32> {
+    let end = |handle: i32| End { link: handle as usize / 2, side: handle as usize % 2 };
+    handles.iter().copied().filter(|h| !world(|w| w.is_quiet(end(*h)))).collect()
 }
 
 pub fn hangups(looks: &[(u32, i32)], mut report: impl FnMut(u32, Hangup)) {

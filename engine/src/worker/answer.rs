@@ -84,14 +84,26 @@ pub async fn answer(
                 keep_until: None,
                 tunnel: Some(buf),
             }),
-            Err(stop) => Err(failed(Failure::of_client(stop, Failure::BodyTimeout))),
+            Err(stop) => Err(failed(of_client(x, stop))),
         };
     }
-    body(x, up, watch, gate, buf, out, begun).await.map_err(failed)
+    body(x, up, watch, gate, buf, out, begun).await.map_err(|failure| match failure {
+        Failure::BadAnswer => {
+            gate.head_seen.set(false);
+            Failed { failure, head_sent: false, client_has_bytes }
+        }
+        failure => failed(failure),
+    })
 }
 
 fn failed(failure: Failure) -> Failed {
     Failed { failure, head_sent: true, client_has_bytes: true }
+}
+
+/// What ended a wait for the client to take its answer.
+fn of_client(x: &Exchange<'_>, stop: Stop) -> Failure {
+    let is_late = stop == Stop::Expired && x.is_past_deadline(rt::now());
+    if is_late { Failure::Deadline } else { Failure::of_client(stop, Failure::ClientSlow) }
 }
 
 /// Reads up to the final head and writes it into `out`.
@@ -121,7 +133,7 @@ async fn head(
                         gate.writing.set(true);
                         send(&x.conn.stream, out, &[], &[], watch, &mut pace)
                             .await
-                            .map_err(|s| Failure::of_client(s, Failure::ClientSlow))?;
+                            .map_err(|stop| of_client(x, stop))?;
                         gate.writing.set(false);
                         out.clear();
                     }
@@ -233,7 +245,8 @@ fn is_whole(framing: BodyFraming, bytes: &[u8]) -> bool {
     }
 }
 
-/// Relays the body, the first part together with the head.
+/// Relays the body, the first part together with the head. [`Failure::BadAnswer`]: that part is
+/// broken, and nothing went out.
 async fn body(
     x: &Exchange<'_>,
     up: &Stream,
@@ -252,12 +265,14 @@ async fn body(
     loop {
         let mut aux = w.scratch();
         let input = buf.as_ref().map_or(&[][..], Buf::filled);
-        let step = body.step(input, &mut aux, &mut w.trailers.borrow_mut());
-        let step = step.map_err(|_| Failure::Truncated)?;
+        let step = body.step(input, &mut aux, &mut w.trailers.borrow_mut(), |_| false);
+        // The head waits in `out` for the first part.
+        let broken = if out.is_empty() { Failure::Truncated } else { Failure::BadAnswer };
+        let step = step.map_err(|_| broken)?;
         let raw = &input[..step.raw];
         send(&x.conn.stream, &out, raw, &aux, watch, &mut writing)
             .await
-            .map_err(|s| Failure::of_client(s, Failure::BodyTimeout))?;
+            .map_err(|stop| of_client(x, stop))?;
         out.clear();
         if let Some(bytes) = &mut buf {
             bytes.consume(step.taken);
@@ -274,6 +289,7 @@ async fn body(
             }
             Ok(_) => {}
             Err(Stop::Broken(_)) => return Err(Failure::Truncated),
+            Err(Stop::Expired) if x.is_past_deadline(rt::now()) => return Err(Failure::Deadline),
             Err(Stop::Expired) => return Err(Failure::BodyTimeout),
             Err(Stop::Gone | Stop::Drain) => return Err(Failure::ClientGone),
         }

@@ -2,15 +2,17 @@
 //! the other.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use crossbeam::queue::{ArrayQueue, SegQueue};
 
-use crate::ids::{ListenerId, SocketId};
+use crate::ids::{Key, ListenerId, SocketId};
 use crate::limit::clients::ClientCounts;
 use crate::rt::{Bell, BellEnd, Doorbell, Ran};
 use crate::snapshot::Snapshot;
 use crate::upstream::Resolved;
+use crate::upstream::state::TargetState;
 use crate::worker::Report;
 use crate::worker::accept::{Bounds, Socket};
 
@@ -47,6 +49,15 @@ pub enum ToWorker {
     Resolved(Resolved),
     /// Are you there? Pong.
     Ping,
+    /// What it believes about these upstreams is asked.
+    States(Arc<AskedStates>),
+}
+
+/// Upstreams whose states are asked, and the number of the ask.
+#[derive(Debug)]
+pub struct AskedStates {
+    pub ask: u64,
+    pub upstreams: Box<[Key]>,
 }
 
 #[derive(Debug)]
@@ -55,10 +66,15 @@ pub enum FromWorker {
     Failed(std::io::Error),
     /// It uses this generation for all that begins.
     Adopted(u64),
+    /// A peer with a private address speaks of clients in `X-Forwarded-For`, and is not believed.
+    /// Said once.
+    Untrusted(IpAddr),
     /// It has closed a socket that was given up.
     Closed(SocketId),
     /// It is there, and takes its messages.
     Pong,
+    /// The answer to an ask: by upstream, those which it has.
+    States(u64, Vec<(Key, Vec<TargetState>)>),
     /// It has ended.
     Report(Box<Report>),
 }
