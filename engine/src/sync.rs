@@ -1,7 +1,13 @@
-//! The only source of atomics, so that loom can stand in for them.
+//! The only source of atomics, so that loom can stand in for them (`tests/loom`).
 
 #[cfg(not(busbar_loom))]
-pub use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+pub use std::{
+    hint::spin_loop,
+    sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
+};
 
 #[cfg(busbar_loom)]
-pub use loom::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+pub use loom::{
+    hint::spin_loop,
+    sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
+};

@@ -6,11 +6,13 @@
 //! on stable Rust.
 
 mod chunks;
+mod connection;
 mod engine_parts;
 mod heads;
 mod paths;
 
 pub use chunks::chunked;
+pub use connection::connection;
 pub use engine_parts::{config, explain, fmt, router};
 pub use heads::{request_head, response_head};
 pub use paths::target_path;
@@ -26,6 +28,7 @@ pub const TARGETS: &[(&str, Property)] = &[
     ("target_path", target_path),
     ("router", router),
     ("config", config),
+    ("connection", connection),
     ("fmt", fmt),
     ("explain", explain),
 ];

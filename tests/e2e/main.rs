@@ -34,6 +34,7 @@ mod explain;
 mod fmt;
 mod forwarded;
 mod framing;
+mod hostile;
 mod keepalive;
 mod leaving;
 mod lifecycle;

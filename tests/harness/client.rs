@@ -111,7 +111,12 @@ impl Client {
 
     /// Reads the answer to a request that is not HEAD.
     pub fn answer(&mut self) -> Result<Answer, End> {
-        let mut answer = self.head()?;
+        let head = self.head()?;
+        self.body_of(head)
+    }
+
+    /// Reads the rest of an answer whose head was read.
+    pub fn body_of(&mut self, mut answer: Answer) -> Result<Answer, End> {
         if answer.status < 200 || answer.status == 204 || answer.status == 304 {
             return Ok(answer);
         }

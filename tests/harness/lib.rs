@@ -5,6 +5,7 @@
 #![allow(unsafe_code)] // signals and sockets of the tests
 
 pub mod client;
+pub mod crowd;
 pub mod gateway;
 pub mod nginx;
 pub mod origin;
@@ -49,6 +50,11 @@ pub fn receive_at_most(stream: &std::net::TcpStream, bytes: libc::c_int) {
 
 /// The pause of a polling loop: a wait for nothing that can be asserted.
 fn pause() {
+    pace(Duration::from_millis(5));
+}
+
+/// Waits between two bytes of a peer that is slow on purpose.
+pub fn pace(time: Duration) {
     // SAFETY: poll of no descriptor with a timeout only waits.
-    unsafe { libc::poll(std::ptr::null_mut(), 0, 5) };
+    unsafe { libc::poll(std::ptr::null_mut(), 0, time.as_millis() as libc::c_int) };
 }

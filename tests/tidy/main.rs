@@ -160,8 +160,9 @@ fn arrows_between_areas_are_the_ones_in_the_table() {
 }
 
 #[test]
-fn names_in_the_architecture_exist() {
-    let text = fs::read_to_string(root().join("docs/architecture.md")).expect("it stands");
+fn names_in_the_architecture_and_the_threat_model_exist() {
+    let doc = |name| fs::read_to_string(root().join("docs").join(name)).expect("it stands");
+    let text = doc("architecture.md") + &doc("threat-model.md");
     let mut broken = Vec::new();
     for name in text.split('`').skip(1).step_by(2) {
         // `worker/conn.rs: serve` names a file and something in it.
@@ -174,7 +175,51 @@ fn names_in_the_architecture_exist() {
             Err(_) => broken.push(format!("`{name}`: no such file")),
         }
     }
-    report("the architecture names what is not there", broken);
+    report("a document names what is not there", broken);
+}
+
+/// Rows of a table whose first cell is a name: with the heading above, and the other cells.
+fn rows(text: &str) -> Vec<(&str, &str, Vec<&str>)> {
+    let mut rows = Vec::new();
+    let mut heading = "";
+    for line in text.lines() {
+        if line.starts_with("## ") {
+            heading = line;
+        }
+        let Some(row) = line.strip_prefix("| `") else { continue };
+        if let Some((name, cells)) = row.trim_end_matches(" |").split_once("` | ") {
+            rows.push((heading, name, cells.split(" | ").collect()));
+        }
+    }
+    rows
+}
+
+#[test]
+fn limits_in_the_threat_model_are_those_of_the_reference() {
+    let doc = |name| fs::read_to_string(root().join("docs").join(name)).expect("it stands");
+    let (model, reference) = (doc("threat-model.md"), doc("configuration.md"));
+    let sections = [
+        ("server", "## `[server]`"),
+        ("listener", "## `[listener.NAME]`"),
+        ("upstream", "## `[upstream.NAME]`"),
+        ("pool", "## `pool` of an upstream"),
+        ("route", "## `[route.NAME]`, `[group.NAME]` and `[all]`"),
+    ];
+    let (limits, mut broken) = (rows(&model), Vec::new());
+    for (_, name, cells) in &limits {
+        let (section, key) = name.split_once('.').expect("a table and a key");
+        let heading = sections.iter().find(|(s, _)| *s == section).map(|(_, heading)| heading);
+        let known = rows(&reference).into_iter().find(|(h, k, _)| Some(h) == heading && *k == key);
+        match known {
+            Some((_, _, known)) if known.get(1) == cells.first() => {}
+            Some((_, _, known)) => {
+                broken.push(format!("`{name}` is {:?} by default", known.get(1)))
+            }
+            None => broken.push(format!("`{name}` is no key")),
+        }
+    }
+    assert!(limits.len() >= 15, "the table was found");
+    report("the threat model is out of date", broken);
 }
 
 #[test]

@@ -24,6 +24,7 @@ mod start;
 mod status;
 mod voice;
 mod watch;
+pub(crate) mod watchdog;
 mod workers;
 
 use std::net::IpAddr;
@@ -51,6 +52,7 @@ pub use start::{Options, run};
 use voice::systemd;
 pub use voice::{say, say_json, speak_json};
 use watch::Watch;
+use watchdog::Watchdog;
 use workers::Workers;
 
 /// How often freed snapshots are looked for while there are old ones.
@@ -134,6 +136,7 @@ struct Control {
     untrusted: Untrusted,
     asked: explain::Asked,
     total: Total,
+    watchdog: Watchdog,
 }
 
 /// Whether it was said that a proxy is not believed: once for all.
@@ -210,7 +213,8 @@ impl Control {
         };
         let pending = self.pending.first().map_or(Mono::NEVER, |pending| pending.patience_ends);
         let drain = self.drain.as_ref().and_then(Drain::next_at).unwrap_or(Mono::NEVER);
-        bury.min(pending).min(drain).min(self.asked.next_at())
+        let asked = self.asked.next_at();
+        bury.min(pending).min(drain).min(asked).min(self.watchdog.next_at())
     }
 
     async fn hear(&mut self, event: Event) -> Option<Ended> {
@@ -224,7 +228,10 @@ impl Control {
                 self.workers.send_all(|| ToWorker::Resolved(resolved.clone()));
             }
             Event::Worker(id, message) => self.hear_worker(id, message),
-            Event::Due => self.tell_overdue(),
+            Event::Due => {
+                self.tell_overdue();
+                self.ping_workers();
+            }
         }
         self.publisher.bury();
         self.asked.answer_due(rt::now());
@@ -240,12 +247,36 @@ impl Control {
                 }
             }
             FromWorker::Closed(socket) => self.sockets.closed(socket),
-            FromWorker::Report(report) => self.total.add(&report),
-            FromWorker::Failed(e) => say(&format!("worker {id} has ended: {e}")),
+            FromWorker::Report(report) => {
+                self.watchdog.ended(id as usize);
+                self.total.add(&report);
+            }
+            FromWorker::Failed(e) => {
+                self.watchdog.ended(id as usize);
+                say(&format!("worker {id} has ended: {e}"));
+            }
+            FromWorker::Pong => {
+                let again = self.watchdog.answered(id as usize, rt::now());
+                again.iter().for_each(|line| say(line));
+            }
             FromWorker::Untrusted(peer) => self.untrusted.tell(peer),
             FromWorker::States(ask, states) => self.asked.heard(ask, states),
             FromWorker::Runs(_) => {}
         }
+    }
+
+    /// Asks workers whether they are there, and says which of them are not.
+    fn ping_workers(&mut self) {
+        if rt::now() < self.watchdog.next_at() {
+            return;
+        }
+        // Answers that have come while this thread was busy count.
+        while let Some((id, message)) = self.workers.try_next() {
+            self.hear_worker(id, message);
+        }
+        let tick = self.watchdog.tick(rt::now());
+        tick.lines.iter().for_each(|line| say(line));
+        tick.pings.iter().for_each(|worker| self.workers.send(*worker, ToWorker::Ping));
     }
 
     async fn answer(&mut self, ask: Ask) {

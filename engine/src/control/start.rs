@@ -12,6 +12,7 @@ use super::resolver::Names;
 use super::sockets::{Sockets, address_text};
 use super::voice::{say, say_all, systemd};
 use super::watch::Watch;
+use super::watchdog::Watchdog;
 use super::workers::Workers;
 use super::{Control, Ended, Failed, Signals, Total, Untrusted};
 use crate::admin;
@@ -95,6 +96,7 @@ async fn start(options: Options) -> Result<Control, String> {
         true => Some(Watch::new(&watched)?),
         false => None,
     };
+    let watchdog = Watchdog::new(workers.len(), rt::now());
     Ok(Control {
         loader,
         driver,
@@ -116,6 +118,7 @@ async fn start(options: Options) -> Result<Control, String> {
         untrusted,
         asked: Default::default(),
         total: Total::default(),
+        watchdog,
     })
 }
 

@@ -25,6 +25,7 @@ impl Control {
             "adopted": self.adopted,
             "ready": self.is_ready(),
             "draining": self.drain.is_some(),
+            "hangs": self.watchdog.hangs(),
             "connections": self.counted.open(),
             "routes": snapshot.routes.len(),
             "upstreams": snapshot.upstreams.len(),

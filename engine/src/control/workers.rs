@@ -66,10 +66,15 @@ impl Workers {
         (0..self.len()).for_each(|worker| self.send(worker, message()));
     }
 
+    /// A message that has come already.
+    pub fn try_next(&self) -> Option<(u32, FromWorker)> {
+        self.outbox.next()
+    }
+
     /// The next message of any worker. Dropped, it loses none.
     pub async fn next(&self) -> (u32, FromWorker) {
         loop {
-            if let Some(message) = self.outbox.next() {
+            if let Some(message) = self.try_next() {
                 return message;
             }
             self.heard.notified().await;

@@ -141,6 +141,7 @@ impl Gateway {
                 FromWorker::Report(_) => self.reports += 1,
                 FromWorker::Runs(_)
                 | FromWorker::Failed(_)
+                | FromWorker::Pong
                 | FromWorker::Untrusted(_)
                 | FromWorker::States(..) => {}
             }

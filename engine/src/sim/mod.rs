@@ -5,6 +5,7 @@ mod client;
 mod exec;
 mod fault;
 mod gateway;
+mod hanging;
 mod net;
 mod oracle;
 mod origin;

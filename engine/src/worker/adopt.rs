@@ -33,6 +33,7 @@ impl Worker {
             ToWorker::CutTunnels => self.cut(Cut::Tunnels),
             ToWorker::CutAll => self.cut(Cut::All),
             ToWorker::Resolved(resolved) => self.view().resolve(&resolved),
+            ToWorker::Ping => self.outbox.tell(self.id, FromWorker::Pong),
             ToWorker::States(asked) => self.tell_states(&asked),
         }
     }

@@ -47,6 +47,8 @@ pub enum ToWorker {
     /// Both have.
     CutAll,
     Resolved(Resolved),
+    /// Are you there? Pong.
+    Ping,
     /// What it believes about these upstreams is asked.
     States(Arc<AskedStates>),
 }
@@ -69,6 +71,8 @@ pub enum FromWorker {
     Untrusted(IpAddr),
     /// It has closed a socket that was given up.
     Closed(SocketId),
+    /// It is there, and takes its messages.
+    Pong,
     /// The answer to an ask: by upstream, those which it has.
     States(u64, Vec<(Key, Vec<TargetState>)>),
     /// It has ended.
