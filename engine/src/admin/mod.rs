@@ -18,6 +18,7 @@ use axum::http::header::{ALLOW, CONTENT_TYPE};
 use axum::response::{IntoResponse, Response};
 use tokio::sync::{mpsc, oneshot};
 
+use crate::metrics::expose::Format;
 pub use http::{HttpDoor, Token};
 pub use socket::{SocketDoor, default_path};
 
@@ -37,6 +38,8 @@ pub enum What {
     Health,
     /// Whether all workers serve the same configuration, and no drain has begun.
     Ready,
+    /// The numbers of all workers.
+    Metrics(Format),
 }
 
 struct Endpoint {
@@ -46,7 +49,8 @@ struct Endpoint {
 }
 
 /// THE LIST. `GET` only reads.
-const ENDPOINTS: [Endpoint; 4] = [
+const ENDPOINTS: [Endpoint; 5] = [
+    Endpoint { method: "GET", path: "/metrics", what: What::Metrics(Format::Prometheus) },
     Endpoint { method: "POST", path: "/reload", what: What::Reload },
     Endpoint { method: "GET", path: "/status", what: What::Status },
     Endpoint { method: "GET", path: "/healthz", what: What::Health },
@@ -60,11 +64,14 @@ pub struct Ask {
     pub answer: oneshot::Sender<Answer>,
 }
 
-/// JSON, and whether the ask was fulfilled.
+/// What control says.
 #[derive(Debug)]
-pub struct Answer {
-    pub is_done: bool,
-    pub json: serde_json::Value,
+pub enum Answer {
+    Done(serde_json::Value),
+    /// Why the ask was not fulfilled.
+    Refused(serde_json::Value),
+    /// A type and a text of it.
+    Text(&'static str, String),
 }
 
 pub type Asks = mpsc::Sender<Ask>;
@@ -101,11 +108,15 @@ async fn serve(State(door): State<Door>, request: Request) -> Response {
     let Some(endpoint) = known.find(|e| e.method == method) else {
         return (StatusCode::METHOD_NOT_ALLOWED, [(ALLOW, first.method)]).into_response();
     };
+    let what = match endpoint.what {
+        What::Metrics(_) => What::Metrics(format_for(&request)),
+        ref what => what.clone(),
+    };
     let body = axum::body::to_bytes(request.into_body(), BODY_BYTES_MAX).await;
     if body.is_err() {
         return StatusCode::PAYLOAD_TOO_LARGE.into_response();
     }
-    ask(door.asks, endpoint.what.clone()).await
+    ask(door.asks, what).await
 }
 
 async fn ask(asks: Asks, what: What) -> Response {
@@ -116,10 +127,27 @@ async fn ask(asks: Asks, what: What) -> Response {
         return gone();
     }
     let Ok(answer) = answered.await else { return gone() };
-    let status = match (answer.is_done, is_probe) {
-        (true, _) => StatusCode::OK,
-        (false, true) => StatusCode::SERVICE_UNAVAILABLE,
-        (false, false) => StatusCode::UNPROCESSABLE_ENTITY,
+    let (status, kind, text) = match answer {
+        Answer::Done(json) => (StatusCode::OK, JSON, format!("{json}\n")),
+        Answer::Text(kind, text) => (StatusCode::OK, kind, text),
+        Answer::Refused(json) if is_probe => {
+            (StatusCode::SERVICE_UNAVAILABLE, JSON, format!("{json}\n"))
+        }
+        Answer::Refused(json) => (StatusCode::UNPROCESSABLE_ENTITY, JSON, format!("{json}\n")),
     };
-    (status, [(CONTENT_TYPE, "application/json")], format!("{}\n", answer.json)).into_response()
+    (status, [(CONTENT_TYPE, kind)], text).into_response()
+}
+
+const JSON: &str = "application/json";
+
+/// OpenMetrics where it is asked for by name, as Prometheus does.
+fn format_for(request: &Request) -> Format {
+    let accept = request.headers().get_all(axum::http::header::ACCEPT);
+    let is_named = |value: &axum::http::HeaderValue| {
+        value.to_str().is_ok_and(|value| value.contains("application/openmetrics-text"))
+    };
+    match accept.iter().any(is_named) {
+        true => Format::OpenMetrics,
+        false => Format::Prometheus,
+    }
 }

@@ -15,6 +15,7 @@ pub(crate) mod bounds;
 mod cores;
 mod doors;
 pub(crate) mod drain;
+mod numbers;
 pub(crate) mod publish;
 mod reload;
 mod resolver;
@@ -32,7 +33,6 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use crate::admin::{Answer, Ask, What};
-use crate::metrics::recorder::Recorder;
 use crate::rt;
 use crate::time::Mono;
 use crate::upstream::Resolved;
@@ -40,6 +40,7 @@ use crate::worker::Report;
 use crate::worker::mailbox::{FromWorker, ToWorker};
 use bounds::Counted;
 use drain::{Drain, Step};
+use numbers::Numbers;
 use publish::Publisher;
 pub use reload::Loader;
 use reload::Pending;
@@ -128,6 +129,9 @@ struct Control {
     digests: crate::config::Digests,
     /// By worker.
     adopted: Vec<u64>,
+    numbers: Numbers,
+    /// Seconds since 1970, of the start.
+    began_wall: f64,
     drain: Option<Drain>,
     total: Total,
 }
@@ -135,7 +139,6 @@ struct Control {
 /// What workers said at their end.
 #[derive(Default)]
 struct Total {
-    recorder: Recorder,
     reports: usize,
     cut: u32,
     panics: u32,
@@ -143,7 +146,6 @@ struct Total {
 
 impl Total {
     fn add(&mut self, report: &Report) {
-        self.recorder.absorb(&report.recorder);
         self.reports += 1;
         self.cut += report.cut;
         self.panics += report.panics;
@@ -189,7 +191,7 @@ impl Control {
         };
         let pending = self.pending.first().map_or(Mono::NEVER, |pending| pending.patience_ends);
         let drain = self.drain.as_ref().and_then(Drain::next_at).unwrap_or(Mono::NEVER);
-        bury.min(pending).min(drain)
+        bury.min(pending).min(drain).min(self.numbers.ends())
     }
 
     async fn hear(&mut self, event: Event) -> Option<Ended> {
@@ -203,9 +205,15 @@ impl Control {
                 self.workers.send_all(|| ToWorker::Resolved(resolved.clone()));
             }
             Event::Worker(id, message) => self.hear_worker(id, message),
-            Event::Due => self.tell_overdue(),
+            Event::Due => {
+                self.tell_overdue();
+                self.finish_collection();
+            }
         }
-        self.publisher.bury();
+        if !self.publisher.bury().is_empty() {
+            self.numbers.free_before = Some(self.publisher.oldest());
+            self.collect(None);
+        }
         self.step_drain()
     }
 
@@ -218,7 +226,11 @@ impl Control {
                 }
             }
             FromWorker::Closed(socket) => self.sockets.closed(socket),
-            FromWorker::Report(report) => self.total.add(&report),
+            FromWorker::Report(mut report) => {
+                self.numbers.totals.absorb(&mut report.recorder);
+                self.total.add(&report);
+            }
+            FromWorker::Numbers(recorder) => self.collected(id, recorder),
             FromWorker::Failed(e) => say(&format!("worker {id} has ended: {e}")),
             FromWorker::Runs(_) => {}
         }
@@ -228,12 +240,15 @@ impl Control {
         let is_ready = self.is_ready();
         let json = match ask.what {
             What::Reload => return self.reload(Some(ask.answer)).await,
+            What::Metrics(format) => return self.collect(Some((format, ask.answer))),
             What::Status => self.status(),
             What::Health => serde_json::json!({ "healthy": true }),
             What::Ready => serde_json::json!({ "ready": is_ready }),
         };
-        let is_done = ask.what != What::Ready || is_ready;
-        let _ = ask.answer.send(Answer { is_done, json });
+        let _ = ask.answer.send(match ask.what == What::Ready && !is_ready {
+            true => Answer::Refused(json),
+            false => Answer::Done(json),
+        });
     }
 
     /// All workers serve the same configuration, and go on doing so.
@@ -268,7 +283,7 @@ impl Control {
         if self.total.reports < self.workers.len() {
             return None;
         }
-        say(&status::summary(&self.total, &self.counted));
+        say(&status::summary(&self.numbers.totals, &self.total, &self.counted));
         Some(if self.total.cut > 0 { Ended::Cut } else { Ended::Drained })
     }
 

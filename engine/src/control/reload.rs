@@ -98,6 +98,8 @@ impl Control {
         warnings.extend((!report.is_empty()).then(|| report.trim_end().to_owned()));
         self.doors.take(doors, &snapshot.admin);
         let snapshot = self.publisher.publish(snapshot, rt::now());
+        self.numbers.adopt(&snapshot);
+        self.numbers.adopted += 1;
         let generation = snapshot.generation;
         let patience_ends = rt::now().after(PATIENCE);
         self.pending.push(Pending { generation, began, patience_ends, changes, warnings, asker });
@@ -124,7 +126,8 @@ impl Control {
         }
     }
 
-    fn refused(&self, asker: Asker, why: &str, json: serde_json::Value) {
+    fn refused(&mut self, asker: Asker, why: &str, json: serde_json::Value) {
+        self.numbers.refused += 1;
         let generation = self.publisher.present().map_or(0, |s| s.generation);
         say(&format!("{why}\nrefused; generation {generation} stays in force"));
         systemd::ready(&self.status_line());
@@ -193,6 +196,9 @@ fn refuse(asker: Asker, json: serde_json::Value) {
 
 fn answer(asker: Asker, is_done: bool, json: serde_json::Value) {
     if let Some(asker) = asker {
-        let _ = asker.send(Answer { is_done, json });
+        let _ = asker.send(match is_done {
+            true => Answer::Done(json),
+            false => Answer::Refused(json),
+        });
     }
 }

@@ -5,6 +5,8 @@ use tokio::sync::mpsc;
 
 use super::bounds::Counted;
 use super::cores::{self, Cores};
+use super::doors::Doors;
+use super::numbers::Numbers;
 use super::publish::Publisher;
 use super::reload::{Loader, watched};
 use super::resolver::Names;
@@ -12,7 +14,6 @@ use super::sockets::{Sockets, address_text};
 use super::voice::{say, say_all, systemd};
 use super::watch::Watch;
 use super::workers::Workers;
-use super::doors::Doors;
 use super::{Control, Ended, Failed, Signals, Total};
 use crate::admin;
 use crate::config::Loaded;
@@ -70,6 +71,8 @@ async fn start(options: Options) -> Result<Control, String> {
     names.learn(&snapshot).await.iter().for_each(|warning| say(warning));
     let mut publisher = Publisher::new(cores.workers);
     let snapshot = publisher.publish(snapshot, rt::now());
+    let mut numbers = Numbers::new(cores.workers as usize);
+    numbers.adopt(&snapshot);
     let learned = mpsc::channel(LEARNED_MAX);
     names.keep(&snapshot, &learned.0);
     let bounds = counted.adopt(&snapshot, derived);
@@ -110,6 +113,8 @@ async fn start(options: Options) -> Result<Control, String> {
         pending: Vec::new(),
         digests: first.digests,
         adopted,
+        numbers,
+        began_wall: rt::wall_seconds() as f64,
         drain: None,
         total: Total::default(),
     })

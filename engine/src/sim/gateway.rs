@@ -139,10 +139,11 @@ impl Gateway {
                 FromWorker::Adopted(generation) => _ = self.publisher.adopted(generation),
                 FromWorker::Closed(socket) => self.sockets.closed(socket),
                 FromWorker::Report(_) => self.reports += 1,
-                FromWorker::Runs(_) | FromWorker::Failed(_) => {}
+                FromWorker::Runs(_) | FromWorker::Failed(_) | FromWorker::Numbers(_) => {}
             }
         }
         self.publisher.bury();
+        self.publisher.free_keys(self.publisher.oldest());
     }
 
     /// Drains to the end, which must come by the last deadline.

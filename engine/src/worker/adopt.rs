@@ -32,6 +32,10 @@ impl Worker {
             ToWorker::CutExchanges => self.cut(Cut::Exchanges),
             ToWorker::CutTunnels => self.cut(Cut::Tunnels),
             ToWorker::CutAll => self.cut(Cut::All),
+            ToWorker::Numbers(spare) => {
+                let counted = self.recorder.replace(spare);
+                self.outbox.tell(self.id, FromWorker::Numbers(counted));
+            }
             ToWorker::Resolved(resolved) => self.view().resolve(&resolved),
         }
     }

@@ -79,7 +79,7 @@ impl Conn {
 pub async fn serve(w: Rc<Worker>, stream: Stream, peer: Option<IpAddr>, place: Place) {
     let watch = w.timers.watch(place.listening.key.0);
     let peer_text = AddressText::new(peer);
-    w.recorder.borrow_mut().connections += 1;
+    w.recorder.borrow_mut().whole.connections += 1;
     let conn = Conn { w, stream, watch, peer, peer_text, place };
     if conn.is_draining() {
         conn.watch.drain();

@@ -23,6 +23,7 @@ use crate::http::problem::Problem;
 use crate::http::rewrite::{Refused, Rewrite, Target};
 use crate::http::template::Facts;
 use crate::ids::UpstreamId;
+use crate::metrics::recorder::Exchanged;
 use crate::router::{Found, Lookup, Params};
 use crate::rt::{self, Buf};
 use crate::snapshot::{HostMode, Route, Upstream};
@@ -338,7 +339,7 @@ async fn proxy(x: &Exchange<'_>, to: &To) -> Done {
         match may_retry(&facts) {
             Retry::Fresh => {
                 stale += 1;
-                w.recorder.borrow_mut().retries += 1;
+                w.recorder.borrow_mut().whole.retries += 1;
             }
             Retry::No | Retry::Elsewhere => return cut_off(x, failed.failed).await,
         }
@@ -532,7 +533,12 @@ async fn cut_off(x: &Exchange<'_>, failed: Failed) -> Done {
 /// The one place where everything learns.
 async fn finish(conn: &Conn, buf: &mut Buf, view: Rc<View>, done: Done, started: Mono) -> Next {
     let time = rt::now().since(started);
-    conn.w.recorder.borrow_mut().exchange(done.status, time);
+    let exchanged = Exchanged {
+        status: done.status,
+        time_us: (time.as_nanos() / 1000) as u64,
+        ..Exchanged::default()
+    };
+    conn.w.recorder.borrow_mut().exchange(&exchanged);
     match done.leftover {
         Some(leftover) => *buf = leftover,
         None => buf.consume(done.taken.min(buf.len())),

@@ -8,6 +8,7 @@ use crossbeam::queue::{ArrayQueue, SegQueue};
 
 use crate::ids::{ListenerId, SocketId};
 use crate::limit::clients::ClientCounts;
+use crate::metrics::recorder::Recorder;
 use crate::rt::{Bell, BellEnd, Doorbell, Ran};
 use crate::snapshot::Snapshot;
 use crate::upstream::Resolved;
@@ -45,6 +46,8 @@ pub enum ToWorker {
     /// Both have.
     CutAll,
     Resolved(Resolved),
+    /// Count into this from now on, and hand over what was counted.
+    Numbers(Box<Recorder>),
 }
 
 #[derive(Debug)]
@@ -53,6 +56,8 @@ pub enum FromWorker {
     Failed(std::io::Error),
     /// It uses this generation for all that begins.
     Adopted(u64),
+    /// What it has counted since the last time.
+    Numbers(Box<Recorder>),
     /// It has closed a socket that was given up.
     Closed(SocketId),
     /// It has ended.

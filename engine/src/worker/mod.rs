@@ -111,7 +111,7 @@ pub struct Worker {
     slots: Rc<Slots>,
     rng: RefCell<Rng>,
     date: RefCell<DateCache>,
-    recorder: RefCell<Recorder>,
+    recorder: RefCell<Box<Recorder>>,
     /// Free scratch for heads on their way out.
     scratch: RefCell<Vec<Vec<u8>>>,
     answer: RefCell<Answer>,
@@ -136,7 +136,7 @@ pub struct Worker {
 #[derive(Debug, Default)]
 pub struct Report {
     pub worker: u32,
-    pub recorder: Recorder,
+    pub recorder: Box<Recorder>,
     pub panics: u32,
     /// Exchanges and tunnels that a deadline of the drain ended.
     pub cut: u32,

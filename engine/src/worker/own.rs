@@ -10,6 +10,7 @@ use crate::http::edit::Edits;
 use crate::http::problem::{Problem, prefers_html};
 use crate::http::reply::{self, ProblemDetails, ReplyHead};
 use crate::http::template::Place;
+use crate::metrics::recorder::Exchanged;
 use crate::rt::{self, Buf};
 use crate::time::Mono;
 use crate::worker::conn::Conn;
@@ -33,7 +34,8 @@ pub async fn refuse_head(conn: &Conn, buf: &Buf, request: &Request, e: ParseErro
     let head_only = request.head.method == Method::Head;
     write_problem(conn, problem, &details, true, head_only, false).await;
     let _ = buf;
-    conn.w.recorder.borrow_mut().exchange(problem.status(), std::time::Duration::ZERO);
+    let exchanged = Exchanged { status: problem.status(), ..Exchanged::default() };
+    conn.w.recorder.borrow_mut().exchange(&exchanged);
     Next::Linger
 }
 
