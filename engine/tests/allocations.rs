@@ -90,7 +90,8 @@ fn ask(stream: &mut TcpStream, request: &[u8]) {
 fn allocations_per_thousand(driver: Driver) -> u64 {
     let text = format!(
         "[route.app]\npath = \"/a/{{id}}\"\nto = \"http://{}\"\nheaders = {{ request = {{ set = {{ \
-         X-Id = \"{{id}}\" }} }} }}\n",
+         X-Id = \"{{id}}\" }} }} }}\nrewrite = {{ path = \"/b/{{id}}\", \
+         query = \"v={{query.x}}&{{query}}\", host = \"{{id}}.internal\" }}\n",
         origin()
     );
     let loaded = config::load(Input {

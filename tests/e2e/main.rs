@@ -41,6 +41,7 @@ mod operations;
 mod pools;
 mod relay;
 mod reload;
+mod rewrite;
 mod timeouts;
 mod upgrade;
 mod workers;

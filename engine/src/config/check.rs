@@ -279,12 +279,13 @@ struct Seen(BTreeSet<(usize, usize)>);
 
 fn router(model: &Model, here: &[usize], seen: &mut Seen, out: &mut Diagnostics) -> Option<Router> {
     let rules: Vec<Rule> = here.iter().map(|i| rule(model, *i)).collect();
-    for (a, b) in router::overlaps(&rules) {
+    let survey = router::survey(&rules);
+    for (a, b) in survey.overlaps {
         if seen.0.insert((here[a], here[b])) {
             overlap(&model.routes[here[a]], &model.routes[here[b]], out);
         }
     }
-    let problems = match router::build(&rules) {
+    let problems = match survey.router {
         Ok(router) => return Some(router),
         Err(problems) => problems,
     };

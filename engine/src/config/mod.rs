@@ -95,6 +95,7 @@ pub fn load_from(input: Input<'_>, files: &Files) -> Loaded {
     out.seal_broken();
     let digests = Digests::of(&table);
     let model = read::read(&table, &outside, out);
+    drop(table); // its memory serves what follows
     let checked = check::check(model, &outside, out);
     diagnostics.sort();
     let snapshot = checked.map(|checked| compile::compile(checked, &diagnostics));

@@ -60,10 +60,10 @@ to = \"http://127.0.0.1:3001\"
 const FILES: &str = "\
 ## Files and secrets
 
-`include = [\"conf.d/*.toml\"]` at the top takes in more files: `*` and `?` within names, relative to \
-the file that says it, in the order of their names. They may include others. Tables merge by name: \
-`[route.users]` has one place in one file, and so has each key of `[server]`, `[all]`, `[admin]` and \
-`[defaults.…]`.
+`include = [\"conf.d/*.toml\"]` at the top takes in more files: `*` and `?` within names, relative \
+to the file that says it, in the order of their names. They may include others. Tables merge by \
+name: `[route.users]` has one place in one file, and so has each key of `[server]`, `[all]`, \
+`[admin]` and `[defaults.…]`.
 
 ```toml
 include = [\"conf.d/*.toml\"]
@@ -79,7 +79,7 @@ path = \"/users/*\"
 to = \"users\"
 
 [admin]
-token = \"${ADMIN_TOKEN:-none-yet}\"                # or file:/run/secrets/admin, or credential:admin
+token = \"${ADMIN_TOKEN}\"          # or \"file:/run/secrets/admin\", or \"credential:admin\"
 ```
 
 A secret is given by a reference: `${NAME}`; `file:/path`; `credential:NAME`, a file in \

@@ -137,24 +137,22 @@ fn path(section: &Section<'_>, prefix: &str, out: &mut Diagnostics) -> Option<Sp
         Some(_) => section.text("path", out)?,
         None => ("/*", section.at),
     };
-    if let Err((reason, byte)) = check_pattern(text) {
-        out.push(pattern_error(reason, text, spot(out, at, text, byte)));
-        return None;
-    }
     let whole = format!("{prefix}{text}");
-    match check_pattern(&whole) {
+    let (reason, _) = match check_pattern(&whole) {
         Ok(names) => {
             if node.is_some() {
                 reserved(&names, text, at, out);
             }
-            Some(Spot { value: whole, at })
+            return Some(Spot { value: whole, at });
         }
-        Err((reason, _)) => {
-            let error = pattern_error(reason, text, at);
-            out.push(error.help(format!("with the prefixes of its groups it is {whole}")));
-            None
-        }
-    }
+        Err(error) => error,
+    };
+    out.push(match check_pattern(text) {
+        Err((reason, byte)) => pattern_error(reason, text, spot(out, at, text, byte)),
+        Ok(_) => pattern_error(reason, text, at)
+            .help(format!("with the prefixes of its groups it is {whole}")),
+    });
+    None
 }
 
 fn spot(out: &Diagnostics, at: At, text: &str, byte: usize) -> At {

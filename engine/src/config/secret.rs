@@ -4,7 +4,7 @@ use super::diagnostic::{At, Diagnostic, Diagnostics};
 use super::files::Outside;
 use super::keys::{self, Kind};
 use super::reader::Section;
-use super::source::{Node, Value, at_of};
+use super::source::{Node, Table, Value, at_of};
 use crate::secret::Secret;
 
 /// Longest secret from a file: keys and certificates are shorter by far.
@@ -17,8 +17,11 @@ const CREDENTIALS: &str = "CREDENTIALS_DIRECTORY";
 
 /// How a secret is given. What a variable holds is never taken for a reference.
 enum Given<'a> {
+    /// All of it, or as the default of a variable.
     Literal,
     Variable,
+    /// Beside a text that is a part of the secret.
+    VariableAndText,
     File(&'a str),
     Credential(&'a str),
 }
@@ -32,7 +35,6 @@ pub(super) fn read(
 ) -> Option<Secret> {
     let node = section.node(name)?;
     let Value::Text(text) = &node.value else {
-        mask(node, out);
         let error = Diagnostic::new("E102", node.at, "a text is wanted here");
         out.push(error.note("a secret stands in quotes"));
         return None;
@@ -54,9 +56,8 @@ pub(super) fn read(
                 None
             }
         },
-        Given::Variable => Some(text.as_bytes().to_vec()),
+        Given::Variable | Given::VariableAndText => Some(text.as_bytes().to_vec()),
         Given::Literal => {
-            mask(node, out);
             let warning = Diagnostic::new("W210", node.at, "a secret stands in the file");
             out.push(warning.note("write \"${NAME}\", \"file:/path\" or \"credential:NAME\""));
             Some(text.as_bytes().to_vec())
@@ -86,16 +87,19 @@ fn mask(node: &Node, out: &mut Diagnostics) {
 fn given<'a>(at: At, text: &'a str, out: &Diagnostics) -> Given<'a> {
     let range = at.start as usize..at.end as usize;
     let written = out.text(at.source).get(range).unwrap_or_default();
-    let written = written.trim_start_matches(['"', '\'', '\n', '\r']);
+    let written = written.trim_matches(['"', '\'', '\n', '\r']);
     let rest = |prefix: &str| {
         let is_written = written.starts_with(prefix);
         text.strip_prefix(prefix).filter(|_| is_written)
     };
     let is_variable = |dollar: usize| !written[..dollar].ends_with('$');
+    let inner = written.strip_prefix("${").and_then(|rest| rest.strip_suffix('}'));
     match (rest("file:"), rest("credential:")) {
         (Some(path), _) => Given::File(path),
         (_, Some(name)) => Given::Credential(name),
-        _ if written.match_indices("${").any(|(i, _)| is_variable(i)) => Given::Variable,
+        _ if inner.is_some_and(|name| !name.contains([':', '$', '}'])) => Given::Variable,
+        _ if written.replace(":-}", "").contains(":-") => Given::Literal,
+        _ if written.match_indices("${").any(|(i, _)| is_variable(i)) => Given::VariableAndText,
         _ => Given::Literal,
     }
 }
@@ -129,6 +133,25 @@ fn from_file(
         bytes.pop();
     }
     Some(bytes)
+}
+
+/// Hides the secrets of one source, also those that another source then replaces: a message about
+/// something else may show their line.
+pub(super) fn mask_table(table: &Table, out: &mut Diagnostics) {
+    let Some(Value::Table(admin)) = table.find("admin").map(|entry| &entry.node.value) else {
+        return;
+    };
+    for node in names().filter_map(|name| admin.find(name)).map(|entry| &entry.node) {
+        let is_reference = match &node.value {
+            Value::Text(text) => {
+                !matches!(given(node.at, text, out), Given::Literal | Given::VariableAndText)
+            }
+            _ => false,
+        };
+        if !is_reference {
+            mask(node, out);
+        }
+    }
 }
 
 /// Hides what follows the name of a secret's key in a text that is not TOML, so that its place in

@@ -115,6 +115,7 @@ pub(super) fn parse(source: u32, out: &mut Diagnostics) -> Table {
     let text = out.text(source).to_owned();
     let (table, errors) = DeTable::parse_recoverable(&text);
     let table = convert(table.into_inner(), source);
+    secret::mask_table(&table, out);
     if errors.is_empty() {
         return table;
     }
@@ -257,7 +258,9 @@ fn parse_set(source: u32, out: &mut Diagnostics) -> Option<Table> {
     }
     let (table, errors) = DeTable::parse_recoverable(&text);
     let Some(error) = errors.first() else {
-        return Some(convert(table.into_inner(), source));
+        let table = convert(table.into_inner(), source);
+        secret::mask_table(&table, out);
+        return Some(table);
     };
     if secret::mask_lines(source, out) {
         let error = Diagnostic::new("E110", at, "this value is not TOML");

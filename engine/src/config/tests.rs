@@ -16,7 +16,7 @@ mod files;
 mod layers;
 
 fn env(name: &str) -> Option<String> {
-    (name == "PORT").then(|| "3000".to_owned())
+    matches!(name, "PORT" | "ADMIN_TOKEN").then(|| "3000".to_owned())
 }
 
 fn load_with(text: &str, sets: &[&str]) -> Loaded {
@@ -525,8 +525,8 @@ fn two_thousand_routes_load() {
 }
 
 /// A file that uses most of the language, to be damaged.
-const WHOLE: &str = "busbar = 1\ninclude = [\"d/*.toml\"]\n[server]\nworkers = 4\ntrusted_proxies = [\"10.0.0.0/8\"]\n\
-    [listener.l]\naddress = \":80\"\nhead_max = \"8KiB\"\n\
+const WHOLE: &str = "busbar = 1\ninclude = [\"d/*.toml\"]\n[server]\nworkers = 4\n\
+    trusted_proxies = [\"10.0.0.0/8\"]\n[listener.l]\naddress = \":80\"\nhead_max = \"8KiB\"\n\
     [upstream.u]\nendpoints = [\"a:1\", { address = \"unix:/u\", weight = 3 }]\n\
     [route.x]\nto = { u = 95, \"http://h:81\" = 5 }\npath = \"/a/{id}/e\"\ntimeout = \"3s\"\n\
     headers.response.set.X-Id = \"{id} ${A:-b}\"\n\

@@ -1,10 +1,11 @@
 //! From rules to the frozen router.
 
+use super::conflict::{conflicts_among, overlaps_among};
 use super::host::{self, Hosts};
 use super::pattern::{self, Piece};
 use super::predicate::Collector;
 use super::trie::Drafts;
-use super::{PatternError, Router, Rule, conflicts};
+use super::{PatternError, Router, Rule};
 
 /// Why rules make no router. Indexes are those of the rules as given.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,14 +16,31 @@ pub enum Problem {
     Conflict { first: usize, second: usize, host: String },
 }
 
-/// The router of these rules, or everything that is wrong with them: bad patterns first, then
-/// conflicts. A rule without a route id gets its index as one.
+/// What is made of rules.
+#[derive(Debug)]
+pub struct Survey {
+    /// The router, or everything that is wrong: bad patterns first, then conflicts.
+    pub router: Result<Router, Vec<Problem>>,
+    /// As [`overlaps`](super::overlaps) tells.
+    pub overlaps: Vec<(usize, usize)>,
+}
+
+/// The router of these rules, or everything that is wrong with them. A rule without a route id
+/// gets its index as one.
 ///
 /// Linear in the rules' text but for sorting; runs on the control thread.
 pub fn build(rules: &[Rule]) -> Result<Router, Vec<Problem>> {
+    survey(rules).router
+}
+
+/// As `build`, and which rules can want the same request.
+///
+/// Fast path: only rules that share a place (one host's one path) are compared.
+pub fn survey(rules: &[Rule]) -> Survey {
     let mut problems = Vec::new();
     let mut drafts = Drafts::default();
     let mut hosts = Hosts::default();
+    let mut crowded = Vec::new();
     for (i, rule) in rules.iter().enumerate() {
         let pieces = match pattern::pieces(&rule.path) {
             Ok(pieces) => pieces,
@@ -33,28 +51,38 @@ pub fn build(rules: &[Rule]) -> Result<Router, Vec<Problem>> {
         };
         for host in hosts_of(rule) {
             let root = hosts.root_or(&host, || drafts.run());
-            insert(&mut drafts, root, &pieces, i as u32);
+            let place = place(&mut drafts, root, &pieces);
+            place.push(i as u32);
+            match place.as_slice() {
+                [first, _] => crowded.extend([*first as usize, i]),
+                [_, _, ..] => crowded.push(i),
+                _ => {}
+            }
         }
     }
-    problems.extend(conflicts(rules));
+    crowded.sort_unstable();
+    crowded.dedup();
+    problems.extend(conflicts_among(rules, crowded.iter().copied()));
+    let overlaps = overlaps_among(rules, &crowded);
     if !problems.is_empty() {
-        return Err(problems);
+        return Survey { router: Err(problems), overlaps };
     }
     let mut collector = Collector::default();
     let trie = drafts.freeze(hosts.roots_mut(), |indexes| collector.place(rules, indexes));
-    Ok(Router { hosts, trie, predicates: collector.finish() })
+    Survey { router: Ok(Router { hosts, trie, predicates: collector.finish() }), overlaps }
 }
 
-fn insert(drafts: &mut Drafts, root: u32, pieces: &[Piece<'_>], rule: u32) {
+/// The rules of one host's one path.
+fn place<'d>(drafts: &'d mut Drafts, root: u32, pieces: &[Piece<'_>]) -> &'d mut Vec<u32> {
     let mut at = root;
     for piece in pieces {
         match piece {
             Piece::Static(text) => at = drafts.below(at, text.as_bytes()),
             Piece::Param(_) => at = drafts.param(at),
-            Piece::Rest(_) => return drafts.node_mut(at).rest.push(rule),
+            Piece::Rest(_) => return &mut drafts.node_mut(at).rest,
         }
     }
-    drafts.node_mut(at).exact.push(rule);
+    &mut drafts.node_mut(at).exact
 }
 
 /// Each host of a rule once, as it is compared; `""` when it has none.

@@ -19,10 +19,16 @@ const NEIGHBOURS_MAX: usize = 32;
 ///
 /// Linear: one hash per rule and host.
 pub fn conflicts(rules: &[Rule]) -> Vec<Problem> {
+    conflicts_among(rules, 0..rules.len())
+}
+
+/// As `conflicts`, among some of the rules.
+pub(super) fn conflicts_among(rules: &[Rule], some: impl Iterator<Item = usize>) -> Vec<Problem> {
     let mut kinds: HashMap<(String, Normal<'_>), u32, RandomState> = HashMap::default();
     let mut firsts: HashMap<(String, u32), usize, RandomState> = HashMap::default();
     let mut found = Vec::new();
-    for (second, rule) in rules.iter().enumerate() {
+    for second in some {
+        let rule = &rules[second];
         let Some(shape) = shape(&rule.path) else { continue };
         let fresh = kinds.len() as u32;
         let kind = *kinds.entry((shape, Normal::of(rule))).or_insert(fresh);
@@ -49,10 +55,16 @@ pub fn conflicts(rules: &[Rule]) -> Vec<Problem> {
 /// `NEIGHBOURS_MAX` only. Where more rules than that stand in one place some pairs go unreported,
 /// but every family of conditions meets the next one.
 pub fn overlaps(rules: &[Rule]) -> Vec<(usize, usize)> {
-    let normals: Vec<Normal<'_>> = rules.iter().map(Normal::of).collect();
+    let all: Vec<usize> = (0..rules.len()).collect();
+    overlaps_among(rules, &all)
+}
+
+/// As `overlaps`, among some of the rules.
+pub(super) fn overlaps_among(rules: &[Rule], some: &[usize]) -> Vec<(usize, usize)> {
+    let normals: Vec<Normal<'_>> = some.iter().map(|i| Normal::of(&rules[*i])).collect();
     let mut shapes: HashMap<String, u32, RandomState> = HashMap::default();
     let mut places: HashMap<(String, u32), Vec<usize>, RandomState> = HashMap::default();
-    for (i, rule) in rules.iter().enumerate() {
+    for (i, rule) in some.iter().map(|i| &rules[*i]).enumerate() {
         let Some(shape) = shape(&rule.path) else { continue };
         let fresh = shapes.len() as u32;
         let shape = *shapes.entry(shape).or_insert(fresh);
@@ -69,7 +81,7 @@ pub fn overlaps(rules: &[Rule]) -> Vec<(usize, usize)> {
                     break;
                 }
                 if normals[*a] != normals[*b] && may_meet(&normals[*a], &normals[*b]) {
-                    found.push((*a.min(b), *a.max(b)));
+                    found.push((some[*a.min(b)], some[*a.max(b)]));
                 }
             }
         }

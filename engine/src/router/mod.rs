@@ -37,7 +37,7 @@ use parser::{Fields, Method, Span};
 
 use crate::ids::RouteId;
 
-pub use build::{Problem, build};
+pub use build::{Problem, Survey, build, survey};
 pub use conflict::{conflicts, overlaps};
 pub use pattern::{PATTERN_BYTES_MAX, PatternError, check_pattern};
 use predicate::Verdict;

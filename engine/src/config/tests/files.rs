@@ -34,6 +34,18 @@ fn files_are_one_configuration() {
 }
 
 #[test]
+fn programs_are_told_of_both_files() {
+    let loaded = load_files(&[
+        ("busbar.toml", &format!("include = \"a.toml\"\n[route.a]\n{TO}")),
+        ("a.toml", &format!("[route.a]\n{TO}")),
+    ]);
+    let json = loaded.diagnostics.render_json();
+    let at = "\"at\":{\"file\":\"busbar.toml\",\"line\":2,";
+    let other = "\"other\":{\"file\":\"a.toml\",\"line\":1,";
+    assert!(json.contains(at) && json.contains(other), "{json}");
+}
+
+#[test]
 fn included_files_are_bounded_in_depth() {
     let names: Vec<String> = (0..10).map(|i| format!("{i}.toml")).collect();
     let texts: Vec<String> = (0..10).map(|i| format!("include = \"{}.toml\"\n", i + 1)).collect();
@@ -106,12 +118,14 @@ fn token(value: &str) -> (Option<String>, Vec<&'static str>) {
 
 #[test]
 fn secrets_come_from_where_the_file_says() {
-    let rows: [(&str, Option<&str>, &[&str]); 14] = [
+    let rows: [(&str, Option<&str>, &[&str]); 16] = [
         ("\"hunter2\"", Some("hunter2"), &["W210"]),
         ("\"$${hunter2\"", Some("${hunter2"), &["W210"]),
         ("'''\nhunter2'''", Some("hunter2"), &["W210"]),
         ("\"${TOKEN}\"", Some("file:plain"), &[]),
-        ("\"${NO:-x}\"", Some("x"), &[]),
+        ("\"${NO:-x}\"", Some("x"), &["W210"]),
+        ("\"${NO:-}\"", None, &["E118"]),
+        ("\"a-${TOKEN}\"", Some("a-file:plain"), &[]),
         ("\"${EMPTY}\"", None, &["E118"]),
         ("\"${NO}\"", None, &["E112"]),
         ("\"file:plain\"", Some("hunter2"), &[]),
@@ -149,8 +163,7 @@ const MORE: &str =
     "[route.health]\npath = \"/healthz\"\nrespond = { status = 200, body = \"ok\" }\n";
 
 fn load_realistic(text: &str, more: &str) -> Loaded {
-    let text = text.replace("${ADMIN_TOKEN}", "${PORT}");
-    load_files(&[("busbar.toml", &text), ("conf.d/health.toml", more)])
+    load_files(&[("busbar.toml", text), ("conf.d/health.toml", more)])
 }
 
 #[test]

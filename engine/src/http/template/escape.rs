@@ -22,7 +22,9 @@ impl Place {
     pub(super) fn plain(self) -> Escape {
         match self {
             Place::FieldValue | Place::Text => Escape::DropControls,
-            Place::Uri | Place::Path | Place::Query | Place::Host => Escape::Percent,
+            Place::Uri | Place::Path | Place::Query => Escape::Percent,
+            // With its port. What is no host then is refused.
+            Place::Host => Escape::PercentHost,
             Place::Html => Escape::Html,
             Place::Json => Escape::Json,
         }
@@ -45,7 +47,7 @@ impl Place {
 
     pub(super) fn for_host(self) -> Escape {
         match self {
-            Place::Uri | Place::Query | Place::Host => Escape::PercentHost,
+            Place::Uri | Place::Query => Escape::PercentHost,
             place => place.plain(),
         }
     }
