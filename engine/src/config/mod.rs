@@ -33,6 +33,7 @@ mod golden;
 mod include;
 pub mod keys;
 mod layer;
+mod log;
 mod marks;
 mod merge;
 pub mod model;

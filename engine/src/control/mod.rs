@@ -15,6 +15,7 @@ pub(crate) mod bounds;
 mod cores;
 mod doors;
 pub(crate) mod drain;
+mod logger;
 mod numbers;
 pub(crate) mod publish;
 mod reload;
@@ -40,6 +41,7 @@ use crate::worker::Report;
 use crate::worker::mailbox::{FromWorker, ToWorker};
 use bounds::Counted;
 use drain::{Drain, Step};
+use logger::Logger;
 use numbers::Numbers;
 use publish::Publisher;
 pub use reload::Loader;
@@ -77,6 +79,8 @@ pub enum Ended {
 enum Event {
     End,
     Hup,
+    /// SIGUSR1: the log has been moved away.
+    Reopen,
     Worker(u32, FromWorker),
     Ask(Ask),
     Learned(Resolved),
@@ -88,6 +92,7 @@ struct Signals {
     term: Signal,
     int: Signal,
     hup: Signal,
+    usr1: Signal,
 }
 
 impl Signals {
@@ -96,6 +101,7 @@ impl Signals {
             term: signal(SignalKind::terminate())?,
             int: signal(SignalKind::interrupt())?,
             hup: signal(SignalKind::hangup())?,
+            usr1: signal(SignalKind::user_defined1())?,
         })
     }
 
@@ -130,6 +136,7 @@ struct Control {
     /// By worker.
     adopted: Vec<u64>,
     numbers: Numbers,
+    logger: Logger,
     /// Seconds since 1970, of the start.
     began_wall: f64,
     drain: Option<Drain>,
@@ -175,6 +182,7 @@ impl Control {
             _ = self.signals.term.recv() => Event::End,
             _ = self.signals.int.recv() => Event::End,
             _ = self.signals.hup.recv() => Event::Hup,
+            _ = self.signals.usr1.recv() => Event::Reopen,
             (worker, message) = self.workers.next() => Event::Worker(worker, message),
             Some(ask) = self.asks.recv() => Event::Ask(ask),
             Some(resolved) = self.learned.1.recv() => Event::Learned(resolved),
@@ -199,6 +207,7 @@ impl Control {
             Event::End if self.drain.is_some() => return Some(self.end_at_once()),
             Event::End => self.begin_drain(),
             Event::Hup | Event::Changed => self.reload(None).await,
+            Event::Reopen => self.logger.reopen(),
             Event::Ask(ask) => self.answer(ask).await,
             Event::Learned(resolved) => {
                 self.names.heard(&resolved);
@@ -283,6 +292,7 @@ impl Control {
         if self.total.reports < self.workers.len() {
             return None;
         }
+        self.logger.end();
         say(&status::summary(&self.numbers.totals, &self.total, &self.counted));
         Some(if self.total.cut > 0 { Ended::Cut } else { Ended::Drained })
     }

@@ -144,7 +144,7 @@ impl Control {
             connections_open: listeners.map(|(l, key)| (l.name.to_string(), open(key))).collect(),
             listener_full: self.counted.full(),
             panics: u64::from(self.total.panics),
-            log_dropped: 0,
+            log_dropped: self.logger.lost(),
             silence_s: self.numbers.silence_s(),
             start_s: self.began_wall,
         }

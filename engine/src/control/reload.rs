@@ -82,6 +82,14 @@ impl Control {
                 return;
             }
         };
+        let log = match self.logger.plan(snapshot.log.as_ref()) {
+            Ok(log) => log,
+            Err(e) => {
+                self.sockets.abandon(plan);
+                self.refused(asker, &e, json!({ "error": e }));
+                return;
+            }
+        };
         let mut warnings = self.unchanged_until_restart(&snapshot.server);
         tokio::select! {
             unknown = self.names.learn(&snapshot) => warnings.extend(unknown),
@@ -107,8 +115,10 @@ impl Control {
         self.names.keep(&snapshot, &self.learned.0);
         let serves = plan.serves.clone();
         let opened = self.sockets.take(plan);
-        for (worker, opened) in opened.into_iter().enumerate() {
+        let logs = self.logger.take(log, self.workers.len());
+        for (worker, (opened, log)) in opened.into_iter().zip(logs).enumerate() {
             let adoption = Adoption {
+                log,
                 snapshot: snapshot.clone(),
                 bounds: bounds.clone(),
                 clients: self.counted.clients(),

@@ -6,6 +6,7 @@ use tokio::sync::mpsc;
 use super::bounds::Counted;
 use super::cores::{self, Cores};
 use super::doors::Doors;
+use super::logger::Logger;
 use super::numbers::Numbers;
 use super::publish::Publisher;
 use super::reload::{Loader, watched};
@@ -78,7 +79,11 @@ async fn start(options: Options) -> Result<Control, String> {
     let bounds = counted.adopt(&snapshot, derived);
     let serves = plan.serves.clone();
     let opened = sockets.take(plan);
-    let adoption = |opened| Adoption {
+    let mut logger = Logger::new();
+    let log_plan = logger.plan(snapshot.log.as_ref()).inspect_err(|_| sockets.remove_unix())?;
+    let log_ends = logger.take(log_plan, cores.workers as usize);
+    let adoption = |(opened, log)| Adoption {
+        log,
         snapshot: snapshot.clone(),
         bounds: bounds.clone(),
         clients: counted.clients(),
@@ -86,7 +91,7 @@ async fn start(options: Options) -> Result<Control, String> {
         sockets: serves.clone(),
         resolved: names.resolved(),
     };
-    let adoptions = opened.into_iter().map(adoption).collect();
+    let adoptions = opened.into_iter().zip(log_ends).map(adoption).collect();
     let memory = buffer_bytes(&snapshot) / u64::from(cores.workers);
     let workers = Workers::start(adoptions, &cores, snapshot.server.driver, memory as usize);
     let workers = workers.inspect_err(|_| sockets.remove_unix())?;
@@ -114,6 +119,7 @@ async fn start(options: Options) -> Result<Control, String> {
         digests: first.digests,
         adopted,
         numbers,
+        logger,
         began_wall: rt::wall_seconds() as f64,
         drain: None,
         total: Total::default(),

@@ -114,6 +114,7 @@ impl Gateway {
         let bounds = self.counted.adopt(&snapshot, derived);
         let sockets = plan.serves.clone();
         let adoption = |opened| Adoption {
+            log: None,
             snapshot: snapshot.clone(),
             bounds: bounds.clone(),
             clients: self.counted.clients(),

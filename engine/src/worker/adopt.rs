@@ -51,6 +51,9 @@ impl Worker {
         if adoption.clients.is_some() {
             self.clients.replace(adoption.clients);
         }
+        if let Some(log) = adoption.log {
+            self.log.replace(Some(log));
+        }
         let mut old = self.listenings.take();
         let mut listenings = Vec::with_capacity(adoption.bounds.len());
         for (bounds, key) in adoption.bounds.iter().zip(&view.snapshot.keys.listeners) {

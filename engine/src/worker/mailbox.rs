@@ -8,7 +8,9 @@ use crossbeam::queue::{ArrayQueue, SegQueue};
 
 use crate::ids::{ListenerId, SocketId};
 use crate::limit::clients::ClientCounts;
+use crate::log::ring::Producer;
 use crate::metrics::recorder::Recorder;
+use crate::rt::alarm::Alarm;
 use crate::rt::{Bell, BellEnd, Doorbell, Ran};
 use crate::snapshot::Snapshot;
 use crate::upstream::Resolved;
@@ -17,6 +19,13 @@ use crate::worker::accept::{Bounds, Socket};
 
 /// Messages a worker has not taken yet; control sends few.
 const QUEUE_MAX: usize = 1024;
+
+/// Where a worker puts the records of its exchanges, and whom it wakes.
+#[derive(Debug)]
+pub struct LogEnd {
+    pub producer: Producer,
+    pub alarm: Arc<Alarm>,
+}
 
 /// A configuration for one worker: what it starts with, and each one after.
 #[derive(Debug)]
@@ -32,6 +41,8 @@ pub struct Adoption {
     pub sockets: Box<[(SocketId, ListenerId)]>,
     /// All that is known of names.
     pub resolved: Vec<Resolved>,
+    /// With the first configuration that has an access log.
+    pub log: Option<LogEnd>,
 }
 
 #[derive(Debug)]

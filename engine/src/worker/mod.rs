@@ -42,7 +42,7 @@ use crate::time::Mono;
 
 use accept::{Acceptor, Listening};
 pub use accept::{Bounds, Counts, Socket};
-use mailbox::{Adoption, Inbox, Outbox};
+use mailbox::{Adoption, Inbox, LogEnd, Outbox};
 use view::View;
 
 /// How often idle upstream connections are looked at, while there are any.
@@ -106,6 +106,7 @@ pub struct Worker {
     acceptors: RefCell<Vec<Rc<Acceptor>>>,
     clients: RefCell<Option<Arc<ClientCounts>>>,
     outbox: Outbox,
+    log: RefCell<Option<LogEnd>>,
     pub timers: Rc<Timers>,
     pub bufs: Rc<BufPool>,
     slots: Rc<Slots>,
@@ -156,6 +157,7 @@ impl Worker {
             acceptors: RefCell::default(),
             clients: RefCell::default(),
             outbox: seat.outbox.clone(),
+            log: RefCell::default(),
             timers: Timers::new(rt::now()),
             bufs: BufPool::new(seat.buf_bytes_max),
             slots: Slots::new(),
