@@ -4,9 +4,9 @@
 //!  L5  main → cli
 //!  L4  control ───────▶ worker            shells: the only async code
 //!        │               │
-//!  L3  admin config  ┌───┴── rt ── monoio
-//!        │           │
-//!  L2  snapshot ◀────┘
+//!  L3  admin explain ┌───┴── rt ── monoio
+//!        │  config   │
+//!  L2  way ▶ snapshot◀┘
 //!  L1  router action upstream http h1 metrics limit      cores
 //!  L0  parser · ids time rng sync secret
 //! ```
@@ -19,6 +19,7 @@ pub mod admin;
 pub mod cli;
 pub mod config;
 pub mod control;
+pub mod explain;
 pub mod worker;
 
 pub mod rt;
@@ -26,6 +27,7 @@ pub mod rt;
 mod sim;
 
 pub mod snapshot;
+pub mod way;
 
 pub mod action;
 pub mod h1;

@@ -3,6 +3,7 @@
 //! Made by `config/compile.rs` on the control thread, read by workers through their `View`.
 //! Nothing here is written after it was made.
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -17,6 +18,7 @@ use crate::http::rewrite::Rewrite;
 use crate::ids::{Key, ListenerId, RouteId, UpstreamId};
 use crate::log::format::Format;
 use crate::router::Router;
+use crate::router::explain::Wanted;
 use crate::secret::Secret;
 
 pub mod origin;
@@ -117,6 +119,9 @@ pub struct Admin {
     pub token: Option<Secret>,
 }
 
+/// All, where a share is told in millionths.
+pub const SHARE_WHOLE: u32 = 1_000_000;
+
 /// Which exchanges have a line, and where it goes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AccessLog {
@@ -151,6 +156,18 @@ pub enum ListenAddress {
     /// `":8080"` is both families: `[::]:8080` and `0.0.0.0:8080`.
     Tcp(Box<[SocketAddr]>),
     Unix(PathBuf),
+}
+
+impl fmt::Display for ListenAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ListenAddress::Tcp(addresses) => {
+                let texts: Vec<String> = addresses.iter().map(SocketAddr::to_string).collect();
+                f.write_str(&texts.join(" and "))
+            }
+            ListenAddress::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
 }
 
 impl ListenAddress {
@@ -237,11 +254,28 @@ pub struct Endpoint {
     pub text: Box<str>,
 }
 
+impl Endpoint {
+    pub fn host_text(&self) -> &[u8] {
+        host_text(&self.address, &self.text)
+    }
+}
+
+/// The value of `Host` under `HostMode::Endpoint`, from an endpoint's address and text; a unix
+/// socket's is `localhost`.
+pub fn host_text<'t>(address: &EndpointAddress, text: &'t str) -> &'t [u8] {
+    match address {
+        EndpointAddress::Unix(_) => b"localhost",
+        _ => text.as_bytes(),
+    }
+}
+
 #[derive(Debug)]
 pub struct Route {
     pub name: Box<str>,
     /// `file:line` of its table, for messages.
     pub place: Box<str>,
+    /// What it matches, for messages; the router has its own form.
+    pub wanted: Wanted,
     pub action: Action,
     /// `None` when the route changes no fields. Routes of one group share them.
     pub headers: Option<Arc<HeaderEdits>>,

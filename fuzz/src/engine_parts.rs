@@ -10,3 +10,13 @@ pub fn router(bytes: &[u8]) {
 pub fn config(bytes: &[u8]) {
     engine::config::fuzz::property(bytes);
 }
+
+/// The canonical form of a configuration is its own canonical form, and says the same.
+pub fn fmt(bytes: &[u8]) {
+    engine::config::fuzz::fmt_property(bytes);
+}
+
+/// A compiled configuration explains every request, and names the route that the router finds.
+pub fn explain(bytes: &[u8]) {
+    engine::explain::fuzz::property(bytes);
+}

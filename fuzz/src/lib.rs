@@ -11,7 +11,7 @@ mod heads;
 mod paths;
 
 pub use chunks::chunked;
-pub use engine_parts::{config, router};
+pub use engine_parts::{config, explain, fmt, router};
 pub use heads::{request_head, response_head};
 pub use paths::target_path;
 
@@ -26,6 +26,8 @@ pub const TARGETS: &[(&str, Property)] = &[
     ("target_path", target_path),
     ("router", router),
     ("config", config),
+    ("fmt", fmt),
+    ("explain", explain),
 ];
 
 /// Bounds small enough for a fuzzer to reach them.

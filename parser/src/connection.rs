@@ -167,7 +167,8 @@ pub fn max_forwards(head: &RequestHead, buf: &[u8]) -> Result<Option<u32>, Parse
 }
 
 /// Names that a trailer section must not carry on (RFC 9110 §6.5.1): framing, routing, request
-/// modifiers, authentication, cookies, hop-by-hop fields and content description. `_` is read
+/// modifiers, authentication, cookies, hop-by-hop fields, content description, and who the client
+/// is (what this gateway says of consumers, what proxies say of clients). `_` is read
 /// as `-`, since some services do.
 pub fn is_forbidden_trailer(name: &[u8]) -> bool {
     if !bytes::is_token(name) {
@@ -189,8 +190,16 @@ fn is_name(name: &[u8], known: &[u8]) -> bool {
     name.len() == known.len() && name.iter().map(fold).eq(known.iter().copied())
 }
 
-const FORBIDDEN_PREFIXES: &[&str] =
-    &["if-", "proxy-", "x-forwarded-", "sec-", "access-control-", "x-original-", "x-rewrite-"];
+const FORBIDDEN_PREFIXES: &[&str] = &[
+    "if-",
+    "proxy-",
+    "x-forwarded-",
+    "x-consumer-",
+    "sec-",
+    "access-control-",
+    "x-original-",
+    "x-rewrite-",
+];
 
 const FORBIDDEN_TRAILERS: &[&str] = &[
     "transfer-encoding",
@@ -203,6 +212,7 @@ const FORBIDDEN_TRAILERS: &[&str] = &[
     "host",
     "forwarded",
     "via",
+    "x-forwarded",
     "x-real-ip",
     "x-request-id",
     "cache-control",

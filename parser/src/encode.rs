@@ -24,7 +24,7 @@ pub fn request_line(out: &mut Vec<u8>, method: &[u8], target: &[u8]) {
 /// `HTTP/1.1 200 OK`. The space stays when there is no reason (RFC 9112 §4).
 #[inline]
 pub fn status_line(out: &mut Vec<u8>, status: u16, reason: &[u8]) {
-    debug_assert!((100..=999).contains(&status));
+    debug_assert!((100..=599).contains(&status));
     let digit = |power: u16| b'0' + (status / power % 10) as u8;
     out.extend_from_slice(b"HTTP/1.1 ");
     out.extend_from_slice(&[digit(100), digit(10), digit(1), b' ']);

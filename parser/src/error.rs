@@ -85,7 +85,7 @@ error_kinds! {
     BadVersion = 400, "RFC 9112 §2.3", "the protocol version is malformed";
     UnsupportedVersion = 505, "RFC 9110 §15.6.6", "the major protocol version is not 1";
     BadStatusLine = 400, "RFC 9112 §4", "the status line is malformed";
-    BadStatus = 400, "RFC 9110 §15", "the status is not a number from 100 to 999";
+    BadStatus = 400, "RFC 9110 §15", "the status is not a number from 100 to 599";
     HeadTooLong = 431, "RFC 6585 §5", "the head is larger than the limit";
     TargetTooLong = 414, "RFC 9112 §3", "the request target is longer than the limit";
     TooManyFields = 431, "RFC 6585 §5", "there are more fields than the limit";

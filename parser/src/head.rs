@@ -33,7 +33,7 @@ pub struct RequestHead {
 /// A status line and its fields. Keep one per connection or worker: its storage is reused.
 #[derive(Debug, Default, Clone)]
 pub struct ResponseHead {
-    /// 100..=999.
+    /// 100..=599.
     pub status: u16,
     /// May be empty.
     pub reason: Span,
@@ -194,7 +194,7 @@ impl ResponseHead {
             &mut fields,
         );
         let Ok(httparse::Status::Complete(len)) = parsed else { return None };
-        self.status = response.code.filter(|&code| code >= 100)?;
+        self.status = response.code.filter(|code| (100..=599).contains(code))?;
         self.version = quick_version(response.version)?;
         self.len = len as u32;
         // httparse skips empty lines, and gives no reason when that holds obs-text.

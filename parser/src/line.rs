@@ -68,7 +68,8 @@ fn status_code(digits: [u8; 3]) -> Option<u16> {
         return None;
     }
     let code = digits.iter().fold(0, |code, d| code * 10 + u16::from(d - b'0'));
-    (code >= 100).then_some(code)
+    // Others are invalid (RFC 9110 §15), and clients take them for different things.
+    (100..=599).contains(&code).then_some(code)
 }
 
 /// `HTTP/1.0`, or `HTTP/1.` and any other digit (RFC 9110 §2.5: a higher minor version is served

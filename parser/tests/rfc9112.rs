@@ -372,6 +372,10 @@ mod section_7_chunked {
             "cookie",
             "X-Forwarded-For",
             "x_forwarded_proto",
+            "X-Forwarded",
+            "X-Consumer-Name",
+            "x_consumer_name",
+            "X_Real_IP",
             "Connection",
             "If-None-Match",
             "Content-Type",
@@ -381,7 +385,9 @@ mod section_7_chunked {
         ] {
             assert!(is_forbidden_trailer(name.as_bytes()), "{name}");
         }
-        for name in ["ETag", "Server-Timing", "Content-Digest", "grpc-status", "X-Checksum"] {
+        for name in
+            ["ETag", "Server-Timing", "Content-Digest", "grpc-status", "X-Checksum", "X-Consumer"]
+        {
             assert!(!is_forbidden_trailer(name.as_bytes()), "{name}");
         }
     }

@@ -53,7 +53,7 @@ fn every_accepted_response_of_the_table_means_the_same_once_written() {
 
 #[test]
 fn every_reason_phrase_is_read_back() {
-    for status in 100..=999 {
+    for status in 100..=599 {
         let reason = encode::reason_phrase(status);
         let mut out = Vec::new();
         encode::status_line(&mut out, status, reason.as_bytes());

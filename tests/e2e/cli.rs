@@ -139,7 +139,7 @@ fn a_start_says_what_runs_in_at_most_six_lines() {
             command.args(["--listen", &format!("127.0.0.1:{port}")]);
         }
         let gateway = Gateway::spawn(command, port, dir);
-        gateway.wait_for("admin on");
+        gateway.wait_for("busbar.sock");
         let log = gateway.log();
         let lines = log.lines().filter(|l| !l.contains("no admin on http")).count();
         assert!(lines <= 6, "{log}");

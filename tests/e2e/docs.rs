@@ -80,6 +80,73 @@ fn the_first_five_minutes_run() {
     assert!(said.contains("GET /echo/hello?from=me HTTP/1.1"), "{said}{err}");
 }
 
+/// The lines of the section called `title`.
+fn section(text: &str, title: &str) -> String {
+    let lines = text.lines().skip_while(|line| *line != title).skip(1);
+    lines.take_while(|line| !line.starts_with("## ")).map(|line| format!("{line}\n")).collect()
+}
+
+/// Each fenced block with its info string.
+fn fenced(text: &str) -> Vec<(String, String)> {
+    let mut found = Vec::new();
+    let mut lines = text.lines();
+    while let Some(line) = lines.next() {
+        if let Some(info) = line.strip_prefix("```") {
+            let block: Vec<&str> = lines.by_ref().take_while(|l| *l != "```").collect();
+            found.push((info.to_owned(), block.join("\n") + "\n"));
+        }
+    }
+    found
+}
+
+/// In one folder with the section's own `busbar.toml`; a block of text says what the commands
+/// before it print.
+#[test]
+fn the_commands_of_the_operations_page_run() {
+    let port = harness::free_port().to_string();
+    let here = |text: &str| text.replace("8080", &port);
+    let page = std::fs::read_to_string(root().join("docs/operations.md")).unwrap();
+    let blocks = fenced(&section(&page, "## Commands"));
+    let path =
+        format!("{}:{}", binary().parent().unwrap().display(), std::env::var("PATH").unwrap());
+    let dir = tempfile::tempdir().unwrap();
+    let mut count = 0;
+    for (i, (info, block)) in blocks.iter().enumerate() {
+        match info.as_str() {
+            "toml" => std::fs::write(dir.path().join("busbar.toml"), here(block)).unwrap(),
+            "sh runs" => {
+                let out = Command::new("bash")
+                    .args(["-e", "-m", "-c", &here(block)])
+                    .env("PATH", &path)
+                    .env("RUNTIME_DIRECTORY", dir.path())
+                    .env_remove("BUSBAR_CONFIG")
+                    .current_dir(dir.path())
+                    .output()
+                    .unwrap();
+                let said = String::from_utf8_lossy(&out.stdout).into_owned();
+                let err = String::from_utf8_lossy(&out.stderr);
+                assert!(out.status.success(), "{block}\n{said}{err}");
+                match blocks.get(i + 1) {
+                    Some((info, shown)) if info == "text" => {
+                        // Where a number has another width, columns behind it move.
+                        let plain = |text: &str| {
+                            let words = text
+                                .lines()
+                                .map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "));
+                            words.collect::<Vec<_>>().join("\n")
+                        };
+                        assert_eq!(plain(&said), plain(&here(shown)), "{block}\n{err}");
+                    }
+                    _ => assert!(!said.is_empty(), "{block}\n{err}"),
+                }
+                count += 1;
+            }
+            _ => {}
+        }
+    }
+    assert!(count >= 7, "the commands have examples");
+}
+
 #[test]
 fn the_mistake_shown_in_the_readme_is_what_is_said() {
     let dir = tempfile::tempdir().unwrap();

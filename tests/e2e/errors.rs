@@ -24,6 +24,29 @@ on_both_drivers! {
         assert!(answer.text().starts_with("<!doctype html>"));
     }
 
+    fn refused_heads_that_could_be_read_are_answered_as_their_fields_ask(driver: &str) {
+        let gateway = Gateway::start(driver,
+            "[server]\ntrusted_proxies = [\"127.0.0.0/8\"]\n[route.x]\npath = \"/x\"\nrespond = \"x\"\n");
+        let fields = "X-Request-Id: abc-123\r\nAccept: application/xml\r\nAccept: text/*\r\n";
+        for (ask, status) in [
+            ("GET /a%2Fb HTTP/1.1\r\nHost: a\r\n", 400),
+            ("GET /a%00b HTTP/1.1\r\nHost: a\r\n", 400),
+            ("TRACE /x HTTP/1.1\r\nHost: a\r\n", 405),
+            ("GET /x HTTP/1.1\r\nHost: a\r\nExpect: tea\r\n", 417),
+            ("GET /x HTTP/1.1\r\n", 400),
+        ] {
+            let answer = harness::client::ask(&gateway.address(), format!("{ask}{fields}\r\n"));
+            assert_eq!(answer.status, status, "{ask:?}");
+            assert_eq!(answer.field("content-type"), Some("text/html; charset=utf-8"), "{ask:?}");
+            assert!(answer.text().contains("abc-123"), "{}", answer.text());
+        }
+        // Nothing of a head that could not be read is believed.
+        let bad = format!("GET /x HTTP/1.1\r\nHost: a\r\n{fields}B ad: x\r\n\r\n");
+        let answer = harness::client::ask(&gateway.address(), bad);
+        assert_eq!((answer.status, answer.text().contains("abc-123")), (400, false));
+        assert_eq!(answer.field("content-type"), Some("application/problem+json"));
+    }
+
     fn the_connection_goes_on_after_a_404_and_head_has_no_body(driver: &str) {
         let gateway = Gateway::start(driver, "[route.x]\npath = \"/x\"\nrespond = \"x\"\n");
         let mut client = Client::connect(&gateway.address());

@@ -123,6 +123,10 @@ on_both_drivers! {
             "HTTP/1.1 200 OK\nContent-Length: 0\n\n",
             "HTTP/1.1 200 OK\r\nX: a\r\n b\r\n\r\n",
             "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n",
+            "HTTP/1.1 600 X\r\nContent-Length: 0\r\n\r\n",
+            // Nothing of a body whose first part is broken goes out, so that it can be told.
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\nok\r\n0\r\n\r\n",
             "HTTP/2 200 OK\r\n\r\n",
             "220 mail.example ESMTP\r\n\r\n",
         ] {
@@ -132,6 +136,45 @@ on_both_drivers! {
             up.send(bad);
             assert_eq!(client.answer().unwrap().status, 502, "{bad:?}");
             assert!(up.ends().is_empty(), "{bad:?}");
+        }
+    }
+
+    fn a_broken_first_chunk_is_502_while_the_request_is_still_coming(driver: &str) {
+        let origin = Origin::new();
+        let gateway = Gateway::start(
+            driver, &format!("[route.app]\nto = \"http://{}\"\n", origin.address()));
+        let mut client = Client::connect(&gateway.address());
+        client.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nhalf");
+        let mut up = origin.accept();
+        up.head();
+        up.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n");
+        let answer = client.answer().unwrap();
+        assert_eq!((answer.status, answer.field("connection")), (502, Some("close")));
+        assert_eq!(client.ends(), End::Closed);
+    }
+
+    fn trailers_that_speak_of_the_client_or_are_nominated_go(driver: &str) {
+        let origin = Origin::new();
+        let gateway = Gateway::start(
+            driver, &format!("[route.app]\nto = \"http://{}\"\n", origin.address()));
+        let mut client = Client::connect(&gateway.address());
+        let head = "POST / HTTP/1.1\r\nHost: a\r\nConnection: x-hop\r\nTransfer-Encoding: chunked\r\n\r\n";
+        let trailers = "X-Consumer-Name: root\r\nx_consumer_name: root\r\nX-Forwarded: 1\r\n\
+                        X_Real_IP: 6.6.6.6\r\nX-Hop: 1\r\nX-Sum: 1\r\n";
+        // With the head, and in a part of their own.
+        for split in [0, 1] {
+            client.send(head);
+            let mut up = None;
+            if split == 1 {
+                up = Some(origin.accept());
+            }
+            client.send(format!("2\r\nok\r\n0\r\n{trailers}\r\n"));
+            let mut up = up.unwrap_or_else(|| origin.accept());
+            up.head();
+            let body = "2\r\nok\r\n0\r\nX-Sum: 1\r\n\r\n";
+            assert_eq!(String::from_utf8_lossy(&up.exactly(body.len())), body);
+            up.send("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 0\r\n\r\n");
+            assert_eq!(client.answer().unwrap().status, 200);
         }
     }
 

@@ -86,6 +86,67 @@ on_both_drivers! {
         }
     }
 
+    fn pipelined_requests_before_a_half_close_are_all_answered(driver: &str) {
+        let origin = Origin::new();
+        let config = format!("[route.app]\nto = \"http://{}\"\n", origin.address());
+        let gateway = Gateway::start(driver, &config);
+        let first = "POST /1 HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nab";
+        let chunked = "PUT /1 HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n";
+        for last in ["HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n", "HTTP/1.0\r\n\r\n"] {
+            for (first, together) in [(first, true), (first, false), (chunked, true)] {
+                let mut client = Client::connect(&gateway.address());
+                let mut up;
+                if together {
+                    client.send(format!("{first}GET /2 {last}"));
+                    up = origin.accept();
+                } else {
+                    client.send(first);
+                    up = origin.accept();
+                    client.send(format!("GET /2 {last}"));
+                }
+                client.half_close();
+                for n in 1..=2 {
+                    assert!(up.head().contains(&format!(" /{n} ")));
+                    harness::eventually("a few looks at the client have passed", {
+                        let begin = std::time::Instant::now();
+                        move || begin.elapsed().as_millis() > 250
+                    });
+                    if n == 1 {
+                        up.exactly(if first == chunked { 5 } else { 2 });
+                    }
+                    up.send(format!("HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n{n}"));
+                    assert_eq!(client.answer().unwrap().text(), n.to_string(), "{last:?}");
+                }
+                drop(up);
+                assert_eq!(client.ends(), End::Closed);
+            }
+        }
+    }
+
+    fn a_late_byte_does_not_reset_a_last_answer_that_is_under_way(driver: &str) {
+        let origin = Origin::new();
+        let config = format!("[route.app]\nto = \"http://{}\"\n", origin.address());
+        let gateway = Gateway::start(driver, &config);
+        let big = 300_000;
+        origin.serve(move |_| {
+            let body = "x".repeat(big);
+            format!("HTTP/1.1 200 OK\r\nContent-Length: {big}\r\n\r\n{body}").into_bytes()
+        });
+        for ask in ["HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n", "HTTP/1.0\r\n\r\n"] {
+            let mut client = Client::connect(&gateway.address());
+            // More than this is not taken before the client reads.
+            harness::receive_at_most(&client.stream, 4096);
+            client.send(format!("GET / {ask}"));
+            harness::eventually("the gateway has written all and would close", {
+                let begin = std::time::Instant::now();
+                move || begin.elapsed().as_millis() > 200
+            });
+            client.try_send("\r\n");
+            assert_eq!(client.answer().unwrap().body.len(), big, "{ask:?}");
+            assert_eq!(client.ends(), End::Closed);
+        }
+    }
+
     fn a_stray_byte_behind_a_last_request_does_not_reset_its_answer(driver: &str) {
         let origin = Origin::new();
         let config = format!("[route.app]\nto = \"http://{}\"\n", origin.address());

@@ -10,6 +10,19 @@ fn start(driver: &str, origin: &Origin, more: &str) -> Gateway {
     Gateway::start(driver, &format!("[route.app]\nto = \"http://{}\"\n{more}", origin.address()))
 }
 
+/// State and unsent bytes of the sockets that have `port` here, from /proc/net/tcp.
+fn sockets_of(port: u16) -> Vec<(String, u64)> {
+    let table = std::fs::read_to_string("/proc/net/tcp").expect("on Linux");
+    let of_port = |line: &str| {
+        let mut words = line.split_whitespace().skip(1);
+        let (local, _, state, queues) =
+            (words.next()?, words.next()?, words.next()?, words.next()?);
+        let unsent = u64::from_str_radix(queues.split(':').next()?, 16).ok()?;
+        local.ends_with(&format!(":{port:04X}")).then(|| (state.to_owned(), unsent))
+    };
+    table.lines().skip(1).filter_map(of_port).collect()
+}
+
 on_both_drivers! {
     fn a_client_that_leaves_while_waiting_ends_its_request(driver: &str) {
         let origin = Origin::new();
@@ -22,6 +35,39 @@ on_both_drivers! {
         drop(client);
         assert!(up.ends().is_empty());
         assert!(left.elapsed() < Duration::from_secs(1), "about a tenth of a second");
+    }
+
+    fn a_client_that_takes_nothing_is_reset(driver: &str) {
+        let origin = Origin::new();
+        // Its body's time, and the whole exchange's.
+        for limit in ["body_timeout = \"300ms\"\n", "deadline = \"300ms\"\n"] {
+            let gateway = start(driver, &origin, limit);
+            let mut client = Client::connect(&gateway.address());
+            harness::receive_at_most(&client.stream, 4096);
+            client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+            let mut up = origin.accept();
+            up.head();
+            up.send("HTTP/1.1 200 OK\r\nContent-Length: 100000000\r\n\r\n");
+            while up.try_send([b'x'; 65536]) {}
+            harness::eventually("the kernel holds nothing more for it", || {
+                !sockets_of(gateway.port).iter().any(|(_, unsent)| *unsent > 0)
+            });
+            assert_eq!(client.rest().1, End::Reset, "{limit}");
+        }
+    }
+
+    fn an_answer_that_a_drain_cuts_is_reset(driver: &str) {
+        let origin = Origin::new();
+        let gateway = Gateway::start(driver, &format!(
+            "[server]\ndrain_timeout = \"200ms\"\n[route.app]\nto = \"http://{}\"\n", origin.address()));
+        let mut client = Client::connect(&gateway.address());
+        client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+        let mut up = origin.accept();
+        up.head();
+        up.send("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf");
+        client.head().unwrap();
+        gateway.signal(libc::SIGTERM);
+        assert_eq!(client.rest(), (b"half".to_vec(), End::Reset));
     }
 
     fn a_client_that_leaves_in_the_middle_of_an_answer_ends_it(driver: &str) {

@@ -105,6 +105,50 @@ on_both_drivers! {
         assert_eq!((answer.status, answer.field("location")), (308, Some("/s/?q=1")));
     }
 
+    fn a_slash_is_redirected_where_only_the_method_is_wrong(driver: &str) {
+        let gateway = Gateway::start(driver,
+            "[route.read]\npath = \"/s\"\nmethods = [\"GET\"]\nrespond = \"r\"\n\
+             [route.write]\npath = \"/s/\"\nmethods = [\"POST\"]\nslash = \"redirect\"\nrespond = \"w\"\n\
+             [route.plain]\npath = \"/p\"\nmethods = [\"GET\"]\nrespond = \"p\"\n\
+             [route.all]\nhost = \"all.example\"\nmethods = [\"GET\"]\nrespond = \"all\"\n");
+        let post = |path: &str| ask(&gateway.address(),
+            format!("POST {path} HTTP/1.1\r\nHost: o\r\nContent-Length: 0\r\n\r\n"));
+        let answer = post("/s?q=1");
+        assert_eq!((answer.status, answer.field("location")), (308, Some("/s/?q=1")));
+        assert_eq!(post("/s/").text(), "w");
+        assert_eq!(get(&gateway.address(), "/s").text(), "r", "who matches goes first");
+        let answer = post("/p");
+        assert_eq!((answer.status, answer.field("allow")), (405, Some("GET, HEAD")));
+        let answer = ask(&gateway.address(), "PUT /s HTTP/1.1\r\nHost: o\r\nContent-Length: 0\r\n\r\n");
+        assert_eq!((answer.status, answer.field("allow")), (405, Some("GET, HEAD")));
+        let answer = ask(&gateway.address(), "OPTIONS * HTTP/1.1\r\nHost: all.example\r\n\r\n");
+        assert_eq!((answer.status, answer.field("location")), (405, None), "`*` has no slash");
+    }
+
+    fn a_routes_edits_of_answers_hold_for_its_own_answers(driver: &str) {
+        let edits = "headers.response = { set = { Date = \"now\", Content-Type = \"text/x\", X-A = \"set\" }, \
+                     add = { X-B = \"added\" }, remove = [\"X-C\"] }\n";
+        let gateway = Gateway::start(driver, &format!(
+            "[route.r]\npath = \"/r\"\n{edits}respond = {{ body = \"b\", headers = {{ X-A = \"own\", X-B = \"own\", X-C = \"own\" }} }}\n\
+             [route.l]\npath = \"/l\"\nheaders.response.set = {{ Location = \"/else\" }}\nredirect = \"/there\"\n\
+             [route.n]\npath = \"/n\"\nheaders.response.remove = [\"Date\"]\nredirect = \"/there\"\n"));
+        let answer = get(&gateway.address(), "/r");
+        for (name, values) in [
+            ("date", &["now"][..]),
+            ("content-type", &["text/x"]),
+            ("x-a", &["set"]),
+            ("x-b", &["own", "added"]),
+            ("x-c", &[]),
+        ] {
+            assert_eq!(harness::origin::fields(&answer.head, name), values, "{}", answer.head);
+        }
+        let answer = get(&gateway.address(), "/l");
+        assert_eq!(harness::origin::fields(&answer.head, "location"), ["/else"]);
+        assert_eq!(harness::origin::fields(&answer.head, "date").len(), 1);
+        let answer = get(&gateway.address(), "/n");
+        assert_eq!((answer.status, answer.field("date")), (308, None));
+    }
+
     fn routes_of_a_listener_are_its_own(driver: &str) {
         let other = harness::free_port();
         let gateway = Gateway::start(driver, &format!(

@@ -63,6 +63,74 @@ on_both_drivers! {
         assert_eq!(client.answer().unwrap().status, 200);
     }
 
+    fn a_put_whose_body_was_not_read_yet_is_sent_once_more(driver: &str) {
+        let origin = Origin::new();
+        let gateway = start(driver, &origin, "");
+        let mut client = Client::connect(&gateway.address());
+        client.send(ask("GET"));
+        let mut up = origin.accept();
+        up.head();
+        up.send(OK);
+        client.answer().unwrap();
+        client.send("PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\n");
+        up.head();
+        drop(up);
+        let mut fresh = origin.accept();
+        fresh.head();
+        client.send("body");
+        assert_eq!(fresh.exactly(4), b"body");
+        fresh.send(OK);
+        assert_eq!(client.answer().unwrap().status, 200);
+        // Once its body was read there is no second time.
+        client.send("PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\n");
+        fresh.head();
+        client.send("bo");
+        fresh.exactly(2);
+        drop(fresh);
+        assert_eq!(client.answer().unwrap().status, 502);
+        assert!(origin.accept_within(Duration::from_millis(200)).is_none());
+    }
+
+    fn an_idle_connection_that_its_origin_closed_is_closed(driver: &str) {
+        let origin = Origin::new();
+        let gateway = start(driver, &origin, "");
+        let mut client = Client::connect(&gateway.address());
+        client.send(ask("GET"));
+        let mut up = origin.accept();
+        up.head();
+        up.send(OK);
+        client.answer().unwrap();
+        up.stream.shutdown(std::net::Shutdown::Write).unwrap();
+        let begin = std::time::Instant::now();
+        assert!(up.ends().is_empty());
+        assert!(begin.elapsed() < Duration::from_secs(10), "about the second of the sweep");
+    }
+
+    fn many_refusing_endpoints_do_not_hide_the_one_that_serves(driver: &str) {
+        let origin = Origin::new();
+        let dead: String =
+            (0..8).map(|_| format!("\"127.0.0.1:{}\", ", harness::free_port())).collect();
+        let gateway = Gateway::start(driver, &format!(
+            "[upstream.app]\nendpoints = [{dead}\"{}\"]\n[route.app]\nto = \"app\"\n",
+            origin.address()));
+        origin.serve(|_| OK.as_bytes().to_vec());
+        assert_eq!(get(&gateway.address(), "/").status, 200, "the first request already");
+    }
+
+    fn an_answer_may_have_many_fields(driver: &str) {
+        let origin = Origin::new();
+        let gateway = start(driver, &origin, "");
+        let mut client = Client::connect(&gateway.address());
+        for (count, status) in [(1000, 204), (1001, 502)] {
+            client.send(ask("GET"));
+            let mut up = origin.accept();
+            up.head();
+            let fields = "X-A: b\r\n".repeat(count - 1);
+            up.send(format!("HTTP/1.1 204 No Content\r\nConnection: close\r\n{fields}\r\n"));
+            assert_eq!(client.answer().unwrap().status, status, "{count} fields");
+        }
+    }
+
     fn a_post_of_which_a_byte_was_sent_is_never_sent_again(driver: &str) {
         let origin = Origin::new();
         let gateway = start(driver, &origin, "");
@@ -110,12 +178,16 @@ on_both_drivers! {
         let gateway = start(driver, &origin, "");
         let mut client = Client::connect(&gateway.address());
         client.send(ask("GET"));
-        let mut up = origin.accept();
-        up.head();
-        up.send("HTTP/1.1 200 OK\r\nKeep-Alive: timeout=1\r\nContent-Length: 2\r\n\r\nok");
-        client.answer().unwrap();
-        assert!(up.ends().is_empty(), "a second less than said: at once");
-        client.send(ask("GET"));
+        for said in ["timeout=1", "max=5, Timeout=1"] {
+            let mut up = origin.accept();
+            up.head();
+            up.send(format!("HTTP/1.1 200 OK\r\nKeep-Alive: {said}\r\nContent-Length: 2\r\n\r\nok"));
+            client.answer().unwrap();
+            let begin = std::time::Instant::now();
+            assert!(up.ends().is_empty());
+            assert!(begin.elapsed() < Duration::from_secs(10), "a second less than said: at once");
+            client.send(ask("GET"));
+        }
         origin.accept().head();
     }
 

@@ -306,7 +306,7 @@ fn two_gateways_live_on_one_machine() {
     let mut said = String::new();
     second.stderr.take().unwrap().read_to_string(&mut said).unwrap();
     assert_eq!(second.wait().unwrap().code(), Some(0));
-    assert!(said.contains("warning: no admin socket"), "{said}");
+    assert!(said.contains("warning: the admin socket"), "{said}");
     first.reload();
 }
 

@@ -91,6 +91,50 @@ on_both_drivers! {
         assert_eq!(client.head().unwrap().status, 101);
     }
 
+    fn http_2_in_clear_text_passes_with_its_settings_where_it_is_listed(driver: &str) {
+        let origin = Origin::new();
+        let gateway = start(driver, &origin, "upgrade = [\"h2c\", \"websocket\"]\n");
+        let ask = |fields: &str| format!(
+            "GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade, HTTP2-Settings\r\n{fields}\r\n");
+        let mut client = Client::connect(&gateway.address());
+        client.send(ask("Upgrade: h2c, websocket\r\nHTTP2-Settings: AAMA\r\n"));
+        let mut up = origin.accept();
+        let head = up.head();
+        assert_eq!(field(&head, "upgrade"), Some("h2c"), "{head}");
+        assert_eq!(field(&head, "http2-settings"), Some("AAMA"));
+        assert_eq!(field(&head, "connection"), Some("upgrade, HTTP2-Settings"));
+        up.send("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\nS");
+        assert_eq!(client.head().unwrap().status, 101);
+        assert_eq!(client.exactly(1).unwrap(), b"S");
+        client.send("PRI");
+        assert_eq!(up.exactly(3), b"PRI");
+        // Without settings, or with two, no server may switch: the next choice is asked for.
+        for settings in ["", "HTTP2-Settings: A\r\nHTTP2-Settings: B\r\n"] {
+            let mut client = Client::connect(&gateway.address());
+            client.send(ask(&format!("Upgrade: h2c, websocket\r\n{settings}")));
+            let head = origin.accept().head();
+            assert_eq!(field(&head, "upgrade"), Some("websocket"), "{head}");
+            assert_eq!(field(&head, "http2-settings"), None);
+        }
+    }
+
+    fn an_upgrade_that_an_answer_demands_is_named_in_connection(driver: &str) {
+        let origin = Origin::new();
+        let gateway = start(driver, &origin, "");
+        for (ask, connection) in [("", "upgrade"), ("Connection: close\r\n", "close, upgrade")] {
+            let mut client = Client::connect(&gateway.address());
+            client.send(format!("GET / HTTP/1.1\r\nHost: a\r\n{ask}\r\n"));
+            let mut up = origin.accept();
+            up.head();
+            up.send("HTTP/1.1 426 Upgrade Required\r\nUpgrade: TLS/1.2\r\nX-Hop: 1\r\n\
+                     Connection: close, upgrade, x-hop\r\nContent-Length: 0\r\n\r\n");
+            let answer = client.answer().unwrap();
+            assert_eq!((answer.status, answer.field("upgrade")), (426, Some("TLS/1.2")));
+            assert_eq!(answer.field("connection"), Some(connection));
+            assert_eq!(answer.field("x-hop"), None);
+        }
+    }
+
     fn a_declined_upgrade_is_an_ordinary_exchange(driver: &str) {
         let origin = Origin::new();
         let gateway = start(driver, &origin, "");

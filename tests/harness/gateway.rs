@@ -5,6 +5,7 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
 use std::time::Instant;
 
 use crate::{PATIENCE, eventually, free_port};
@@ -30,6 +31,8 @@ pub struct Gateway {
     child: Child,
     pub port: u16,
     log: Arc<Mutex<String>>,
+    /// Collects the log to the end of the process.
+    reader: Option<JoinHandle<()>>,
     pub dir: tempfile::TempDir,
     driver: String,
     workers: u32,
@@ -125,14 +128,15 @@ impl Gateway {
         let stderr = child.stderr.take().expect("piped");
         let log = Arc::new(Mutex::new(String::new()));
         let lines = log.clone();
-        std::thread::spawn(move || {
+        let reader = std::thread::spawn(move || {
             for line in BufReader::new(stderr).lines().map_while(Result::ok) {
                 let mut log = lines.lock().expect("no panic while locked");
                 log.push_str(&line);
                 log.push('\n');
             }
         });
-        Gateway { child, port, log, dir, driver: String::new(), workers: 0 }
+        let (reader, driver) = (Some(reader), String::new());
+        Gateway { child, port, log, reader, dir, driver, workers: 0 }
     }
 
     pub fn address(&self) -> String {
@@ -172,7 +176,7 @@ impl Gateway {
             status = self.child.try_wait().expect("our child");
             status.is_some()
         });
-        crate::pause(); // the log's reader has the last lines
+        self.reader.take().map(JoinHandle::join).transpose().expect("it only reads");
         (status.and_then(|s| s.code()), self.log())
     }
 

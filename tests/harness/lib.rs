@@ -31,6 +31,22 @@ pub fn eventually(what: &str, mut ready: impl FnMut() -> bool) {
     }
 }
 
+/// Makes a socket hold few bytes that its owner has not read (SO_RCVBUF; twice as many count).
+pub fn receive_at_most(stream: &std::net::TcpStream, bytes: libc::c_int) {
+    use std::os::fd::AsRawFd;
+    // SAFETY: passes a local int of the right size for a live socket.
+    let result = unsafe {
+        libc::setsockopt(
+            stream.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_RCVBUF,
+            (&raw const bytes).cast(),
+            size_of::<libc::c_int>() as libc::socklen_t,
+        )
+    };
+    assert_eq!(result, 0, "a socket has a receive buffer");
+}
+
 /// The pause of a polling loop: a wait for nothing that can be asserted.
 fn pause() {
     // SAFETY: poll of no descriptor with a timeout only waits.

@@ -40,6 +40,8 @@ pub enum What {
     Ready,
     /// The numbers of all workers.
     Metrics(Format),
+    /// What a request would get: the body of the ask describes it.
+    Explain(String),
 }
 
 struct Endpoint {
@@ -49,12 +51,13 @@ struct Endpoint {
 }
 
 /// THE LIST. `GET` only reads.
-const ENDPOINTS: [Endpoint; 5] = [
+static ENDPOINTS: [Endpoint; 6] = [
     Endpoint { method: "GET", path: "/metrics", what: What::Metrics(Format::Prometheus) },
     Endpoint { method: "POST", path: "/reload", what: What::Reload },
     Endpoint { method: "GET", path: "/status", what: What::Status },
     Endpoint { method: "GET", path: "/healthz", what: What::Health },
     Endpoint { method: "GET", path: "/readyz", what: What::Ready },
+    Endpoint { method: "POST", path: "/explain", what: What::Explain(String::new()) },
 ];
 
 /// An ask on its way to control.
@@ -108,13 +111,15 @@ async fn serve(State(door): State<Door>, request: Request) -> Response {
     let Some(endpoint) = known.find(|e| e.method == method) else {
         return (StatusCode::METHOD_NOT_ALLOWED, [(ALLOW, first.method)]).into_response();
     };
-    let what = match endpoint.what {
-        What::Metrics(_) => What::Metrics(format_for(&request)),
-        ref what => what.clone(),
-    };
-    let body = axum::body::to_bytes(request.into_body(), BODY_BYTES_MAX).await;
-    if body.is_err() {
+    let format = format_for(&request);
+    let Ok(body) = axum::body::to_bytes(request.into_body(), BODY_BYTES_MAX).await else {
         return StatusCode::PAYLOAD_TOO_LARGE.into_response();
+    };
+    let mut what = endpoint.what.clone();
+    match &mut what {
+        What::Explain(query) => *query = String::from_utf8_lossy(&body).into_owned(),
+        What::Metrics(asked) => *asked = format,
+        _ => {}
     }
     ask(door.asks, what).await
 }

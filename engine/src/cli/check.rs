@@ -2,8 +2,7 @@
 
 use clap::{Args, ValueEnum};
 
-use super::{Source, exit, print, show};
-use crate::control::say;
+use super::{Source, exit, fail, print, show};
 
 #[derive(Debug, Args)]
 pub(super) struct Check {
@@ -15,6 +14,9 @@ pub(super) struct Check {
     /// How mistakes are written
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
+    /// The same as --format json
+    #[arg(long)]
+    json: bool,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum, PartialEq, Eq)]
@@ -25,28 +27,24 @@ enum Format {
 
 impl Check {
     pub(super) fn run(self) -> u8 {
+        let format = if self.json { Format::Json } else { self.format };
         let text = self.source.find();
         let name = text.name();
         let loaded = match text.load(&self.source.set) {
             Ok(loaded) => loaded,
-            Err(e) => {
-                say(&e);
-                return exit::FAILED;
-            }
+            Err(e) => return fail(format == Format::Json, &e),
         };
         let found = loaded.diagnostics;
-        match self.format {
+        match format {
             Format::Json => print(&found.render_json()),
             Format::Text => show(&found),
         }
         let denied = self.deny_warnings && found.warnings() > 0;
         let Some(snapshot) = loaded.snapshot.filter(|_| !denied) else { return exit::FAILED };
-        if self.format == Format::Text {
+        if format == Format::Text {
             let (routes, upstreams) = (snapshot.routes.len(), snapshot.upstreams.len());
             let listeners = snapshot.listeners.len();
-            print(&format!(
-                "{name} is good: {routes} routes, {upstreams} upstreams, {listeners} listeners\n"
-            ));
+            out!("{name} is good: {routes} routes, {upstreams} upstreams, {listeners} listeners\n");
         }
         0
     }

@@ -1,6 +1,24 @@
 //! The command line: the list of commands, what they share, exit codes.
 
+/// As std's printing, but that a reader who has left (`busbar … | head`) is no mistake.
+macro_rules! out {
+    ($($text:tt)*) => { $crate::cli::print(&format!($($text)*)) };
+}
+macro_rules! outln {
+    ($($text:tt)*) => { $crate::cli::print(&format!("{}\n", format_args!($($text)*))) };
+}
+macro_rules! err {
+    ($($text:tt)*) => { $crate::cli::complain(&format!($($text)*)) };
+}
+macro_rules! errln {
+    ($($text:tt)*) => { $crate::cli::complain(&format!("{}\n", format_args!($($text)*))) };
+}
+
 mod check;
+mod config;
+mod explain;
+mod fmt;
+mod help;
 mod reload;
 mod run;
 
@@ -10,7 +28,8 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::config::{self, Input, Loaded};
+use crate::config::{Diagnostics, Input, Loaded, default_text, load, quoted};
+use crate::control::say;
 
 /// Exit codes, beside 0.
 pub mod exit {
@@ -40,6 +59,14 @@ enum Command {
     Check(check::Check),
     /// Make the running gateway read its configuration again
     Reload(reload::Reload),
+    /// Tell what a request would get, and why
+    Explain(explain::Explain),
+    /// Write configurations in their canonical form
+    Fmt(fmt::Fmt),
+    /// Print the language's defaults and its schema
+    Config(config::Config),
+    /// Tell what the code of a diagnostic means
+    Help(help::Help),
 }
 
 /// Where the configuration comes from.
@@ -83,7 +110,7 @@ impl Text {
         };
         let (name, mut all) = (self.name(), sets_of_environment()?);
         all.extend_from_slice(sets);
-        let mut loaded = config::load(Input { text, name, base_dir, sets: all, env: &env });
+        let mut loaded = load(Input { text, name, base_dir, sets: all, env: &env });
         loaded.files.extend(files);
         Ok(loaded)
     }
@@ -102,7 +129,7 @@ fn sets_of_environment() -> Result<Vec<String>, String> {
         sets.push(format!("server.workers={workers}"));
     }
     if let Some(address) = given("BUSBAR_ADMIN") {
-        sets.push(format!("admin.address={}", config::quoted(&address)));
+        sets.push(format!("admin.address={}", quoted(&address)));
     }
     Ok(sets)
 }
@@ -120,7 +147,7 @@ impl Source {
         let path = path.or(is_there.then_some(default));
         match path {
             Some(path) => Text::File(path),
-            None => Text::Given(config::default_text().to_owned(), "the built-in welcome"),
+            None => Text::Given(default_text().to_owned(), "the built-in welcome"),
         }
     }
 }
@@ -130,9 +157,23 @@ fn print(text: &str) {
     let _ = std::io::stdout().write_all(text.as_bytes());
 }
 
+/// Prints to standard error.
+fn complain(text: &str) {
+    let _ = std::io::stderr().write_all(text.as_bytes());
+}
+
 /// Shows diagnostics on standard error, if there are any.
-fn show(found: &config::Diagnostics) {
-    let _ = std::io::stderr().write_all(found.render(is_coloured()).as_bytes());
+fn show(found: &Diagnostics) {
+    complain(&found.render(is_coloured()));
+}
+
+/// Says why a command came to nothing: `{"error": …}` on standard output, or one line.
+fn fail(is_json: bool, why: &str) -> u8 {
+    match is_json {
+        true => print(&format!("{}\n", serde_json::json!({ "error": why }))),
+        false => say(why),
+    }
+    exit::FAILED
 }
 
 /// Whether messages are coloured: on a terminal, unless NO_COLOR says no (no-color.org).
@@ -155,6 +196,10 @@ pub fn main() -> ExitCode {
         Command::Run(run) => run.run(),
         Command::Check(check) => check.run(),
         Command::Reload(reload) => reload.run(),
+        Command::Explain(explain) => explain.run(),
+        Command::Fmt(fmt) => fmt.run(),
+        Command::Config(config) => config.run(),
+        Command::Help(help) => help.run(),
     };
     ExitCode::from(code)
 }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::{exit, print};
+use super::exit;
 use crate::admin::client::{Failed, ask};
 use crate::admin::default_path;
 use crate::control::say;
@@ -38,12 +38,12 @@ impl Reload {
         let is_done = status == 200;
         let text = |key: &str| answer[key].as_str().map(str::trim_end).map(str::to_owned);
         if self.json {
-            print(&format!("{answer}\n"));
+            outln!("{answer}");
         } else if is_done {
             for warning in answer["warnings"].as_array().into_iter().flatten() {
                 say(warning.as_str().unwrap_or_default());
             }
-            print(&format!("{}\n", text("text").unwrap_or_default()));
+            outln!("{}", text("text").unwrap_or_default());
         } else {
             let why = text("report").or(text("error")).unwrap_or_else(|| answer.to_string());
             say(&why);

@@ -8,7 +8,7 @@ use super::files::Outside;
 use super::keys::known;
 use super::merge::Effective;
 use super::model::{
-    Action, Endpoint, Listener, Model, Route, Setting, Spot, Target, TargetName, Upstream,
+    Action, Chain, Endpoint, Listener, Model, Route, Setting, Spot, Target, TargetName, Upstream,
 };
 use super::{address, defaults, doubt};
 use crate::ids::{RouteId, UpstreamId};
@@ -278,11 +278,13 @@ pub(super) fn is_served_on(route: &Route, listener: &str, model: &Model) -> bool
 struct Seen(BTreeSet<(usize, usize)>);
 
 fn router(model: &Model, here: &[usize], seen: &mut Seen, out: &mut Diagnostics) -> Option<Router> {
-    let rules: Vec<Rule> = here.iter().map(|i| rule(model, *i)).collect();
+    let rule = |i: &usize| rule(&model.routes[*i], *i, &model.chains);
+    let rules: Vec<Rule> = here.iter().map(rule).collect();
     let survey = router::survey(&rules);
     for (a, b) in survey.overlaps {
         if seen.0.insert((here[a], here[b])) {
-            overlap(&model.routes[here[a]], &model.routes[here[b]], out);
+            let head = names_head_alone(&rules[a], &rules[b]);
+            overlap(&model.routes[here[a]], &model.routes[here[b]], head, out);
         }
     }
     let problems = match survey.router {
@@ -307,9 +309,9 @@ fn router(model: &Model, here: &[usize], seen: &mut Seen, out: &mut Diagnostics)
     None
 }
 
-fn rule(model: &Model, index: usize) -> Rule {
-    let route = &model.routes[index];
-    let effective = Effective::of(route, &model.chains);
+/// What the router is made of.
+pub(super) fn rule(route: &Route, index: usize, chains: &[Chain]) -> Rule {
+    let effective = Effective::of(route, chains);
     let names = |key| match effective.get(key) {
         Some(Setting::Names(names)) => names.clone(),
         _ => Vec::new(),
@@ -345,13 +347,29 @@ fn conflict((first, second): (&Route, &Route), host: &str, out: &mut Diagnostics
     );
 }
 
-fn overlap(first: &Route, second: &Route, out: &mut Diagnostics) {
+/// `head`: they meet only in HEAD, and this one names it.
+fn overlap(first: &Route, second: &Route, head: Option<&str>, out: &mut Diagnostics) {
     let places = (first.path.at.min(second.path.at), first.path.at.max(second.path.at));
     let warning = Diagnostic::new("W202", places.0, "two routes can want the same request");
     let (wins, loses) = match first.name < second.name {
         true => (first, second),
         false => (second, first),
     };
-    let note = format!("`{}` gets it, since its name sorts before `{}`", wins.name, loses.name);
+    let note = match head {
+        Some(name) => format!("`{name}` gets HEAD, since it names it: GET takes in HEAD"),
+        None => format!("`{}` gets it, since its name sorts before `{}`", wins.name, loses.name),
+    };
     out.push(warning.note(note).other(places.1));
+}
+
+/// Of two rules that meet only in HEAD, the one that names it.
+fn names_head_alone<'r>(first: &'r Rule, second: &'r Rule) -> Option<&'r str> {
+    let takes = |rule: &Rule, name: &str| rule.methods.iter().any(|method| method == name);
+    if first.methods.iter().any(|method| takes(second, method)) {
+        return None;
+    }
+    [(first, second), (second, first)]
+        .into_iter()
+        .find(|(names, other)| takes(names, "HEAD") && takes(other, "GET"))
+        .map(|(names, _)| names.name.as_str())
 }

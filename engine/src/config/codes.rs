@@ -1,5 +1,12 @@
 //! Every code of a diagnostic: `E…` refuses the file, `W…` warns. Codes are stable.
 
+use super::diagnostic::edits;
+
+/// Codes that are named in place of one that does not exist.
+const NEAR_MAX: usize = 3;
+/// What is compared of a text that should have been a code.
+const NAME_CHARS_MAX: usize = 8;
+
 /// What `busbar help CODE` prints.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Code {
@@ -13,6 +20,18 @@ pub struct Code {
 /// The entry of a code, any case.
 pub fn code(name: &str) -> Option<&'static Code> {
     CODES.iter().find(|code| code.code.eq_ignore_ascii_case(name))
+}
+
+/// The entries whose codes look most like `name`, best first.
+pub fn nearest(name: &str) -> Vec<&'static Code> {
+    let name: String = name.chars().take(NAME_CHARS_MAX).collect::<String>().to_ascii_uppercase();
+    let number = |text: &str| text.trim_start_matches(['E', 'W']).parse().unwrap_or(0_i64);
+    let mut near: Vec<&Code> = CODES.iter().collect();
+    near.sort_by_key(|code| {
+        (edits(name.as_bytes(), code.code.as_bytes()), (number(&name) - number(code.code)).abs())
+    });
+    near.truncate(NEAR_MAX);
+    near
 }
 
 macro_rules! codes {
@@ -160,7 +179,8 @@ codes! {
         "The routes have no `auth`, and other machines can reach a listener that they are served \
          on. `auth = \"none\"` on a route, a group or [all] says that this is meant."
     "W202" "two routes can want the same request"
-        "Both match it and neither is more specific: the route whose name sorts first gets it."
+        "Both match it and neither is more specific: the route whose name sorts first gets it. \
+         A route for HEAD meets one for GET, which takes in HEAD; the one that names it gets it."
     "W203" "an upstream that no route uses"
         "It costs little, but it is often a misspelt name."
     "W204" "a listener that no route can be reached by"
@@ -195,5 +215,18 @@ mod tests {
         assert!(CODES.windows(2).all(|pair| pair[0].code < pair[1].code));
         assert_eq!(code("e104").map(|code| code.code), Some("E104"));
         assert_eq!(code("E999"), None);
+    }
+
+    #[test]
+    fn the_nearest_codes_differ_least() {
+        let first = |name: &str| nearest(name)[0].code;
+        let rows = [("E1O4", "E104"), ("104", "E104"), ("e204", "E104"), ("W199", "W190")];
+        for (name, expect) in rows {
+            let found: Vec<&str> = nearest(name).iter().map(|code| code.code).collect();
+            let known = code(expect).is_some();
+            assert!(!known || found.contains(&expect), "{name}: {found:?}");
+        }
+        assert_eq!(first("E1O4"), "E104");
+        assert_eq!(nearest(&"x".repeat(100_000)).len(), NEAR_MAX);
     }
 }

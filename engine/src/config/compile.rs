@@ -1,12 +1,12 @@
 //! Checked → Snapshot: defaults filled in, names become ids.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use parser::Limits;
 
-use super::check::Checked;
+use super::check::{Checked, rule};
 use super::diagnostic::Diagnostics;
 use super::keys::known;
 use super::merge::{Effective, names_of};
@@ -18,6 +18,7 @@ use crate::http::rewrite::Rewrite;
 use crate::http::template::Template;
 use crate::ids::UpstreamId;
 use crate::router::check_pattern;
+use crate::router::explain::{Conditions, Wanted};
 use crate::snapshot::{Admin, Endpoint, Listener, Route, Server, Snapshot, Upstream};
 
 /// The frozen form. Routes, listeners and upstreams have the order of their names, upstreams
@@ -95,6 +96,7 @@ fn route(
         is_open_on_purpose: is(known::AUTH, "none"),
         name: route.name.as_str().into(),
         place: sources.place(route.at).into(),
+        wanted: shared.wanted(route, &effective, chains),
         action,
         chain: route.chain as u32,
         origins: marks::of_route(route, sources),
@@ -107,9 +109,33 @@ fn route(
 struct Shared {
     headers: BTreeMap<(usize, Vec<u8>), Option<Arc<HeaderEdits>>>,
     rewrites: BTreeMap<(usize, Vec<u8>), Option<Arc<Rewrite>>>,
+    conditions: BTreeSet<Arc<Conditions>>,
 }
 
 impl Shared {
+    fn wanted(
+        &mut self,
+        route: &model::Route,
+        effective: &Effective<'_>,
+        chains: &[Chain],
+    ) -> Wanted {
+        let listeners = match effective.get(known::LISTENER) {
+            Some(Setting::Listeners(names)) => names.iter().map(|s| s.value.clone()).collect(),
+            _ => Vec::new(),
+        };
+        let rule = rule(route, 0, chains);
+        let conditions = Conditions::of(&rule, &listeners);
+        let conditions = match self.conditions.get(&conditions) {
+            Some(known) => known.clone(),
+            None => {
+                let new = Arc::new(conditions);
+                self.conditions.insert(new.clone());
+                new
+            }
+        };
+        Wanted { path: rule.path.into(), conditions }
+    }
+
     fn headers(
         &mut self,
         route: &model::Route,
@@ -250,6 +276,7 @@ fn upstream(upstream: model::Upstream) -> Upstream {
     });
     let limits = Limits {
         head_bytes_max: upstream.head_max.unwrap_or(defaults::UPSTREAM_HEAD_MAX) as u32,
+        fields_max: defaults::UPSTREAM_FIELDS_MAX,
         ..Limits::default()
     };
     Upstream {

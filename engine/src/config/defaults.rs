@@ -33,6 +33,8 @@ pub const POOL_IDLE_TIMEOUT: Duration = s(55);
 /// Follows DNS and the drains of balancers.
 pub const POOL_LIFETIME: Duration = s(3600);
 /// Answers carry more cookies and policies than requests do.
+/// Field lines of an answer. `head_max` is what bounds its memory.
+pub const UPSTREAM_FIELDS_MAX: u16 = 1000;
 pub const UPSTREAM_HEAD_MAX: u64 = 64 << 10;
 
 /// From the choice of an endpoint to the head of the final answer; the bodies are not in it, so

@@ -469,7 +469,7 @@ pub(super) fn closest<'a>(
 }
 
 /// Insertions, deletions, changes and swaps of neighbours that make `b` of `a`.
-fn edits(a: &[u8], b: &[u8]) -> usize {
+pub(super) fn edits(a: &[u8], b: &[u8]) -> usize {
     let mut before = vec![0; b.len() + 1];
     let mut above: Vec<usize> = (0..=b.len()).collect();
     let mut row = vec![0; b.len() + 1];

@@ -1,10 +1,10 @@
-//! The property that fuzzing and tests share.
+//! The properties that fuzzing and tests share.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use super::keys::ROUTE;
-use super::{Files, Input, Loaded, MemoryFile, load_from};
+use super::{Files, Input, Loaded, MemoryFile, fmt, load_from};
 use crate::ids::RouteId;
 
 /// What the file of a secret holds, which nobody may be shown.
@@ -47,6 +47,38 @@ pub fn property(data: &[u8]) {
     }
 }
 
+/// Whatever the text: it is refused as TOML, or its canonical form is its own canonical form, and
+/// says the same. Lines beginning with `#set ` are sets.
+pub fn fmt_property(data: &[u8]) {
+    let text = String::from_utf8_lossy(data).into_owned();
+    let once = match fmt::canonical("fuzz.toml", &text) {
+        Ok(once) => once,
+        Err(found) => return assert!(found.errors() > 0 && !found.list().is_empty()),
+    };
+    let twice = fmt::canonical("fuzz.toml", &once).expect("the canonical form is TOML");
+    assert_eq!(once, twice, "canonical twice is canonical once");
+    assert!(once.is_empty() || once.ends_with('\n') && !once.ends_with("\n\n"), "{once:?}");
+    let sets = sets_of(&text);
+    let before = load_main(text, sets.clone(), BTreeMap::new());
+    let after = load_main(once, sets, BTreeMap::new());
+    assert_eq!(said(&before), said(&after));
+    assert_eq!(before.digests, after.digests);
+    assert_eq!(before.snapshot.is_some(), after.snapshot.is_some());
+}
+
+/// Everything that a load has to say but for the places, which are numbers of lines and columns.
+fn said(loaded: &Loaded) -> Vec<[String; 4]> {
+    let placeless = |text: &str| text.replace(|c: char| c.is_ascii_digit(), "");
+    let found = loaded
+        .diagnostics
+        .list()
+        .iter()
+        .map(|d| [d.code.to_owned(), d.title.clone(), placeless(&d.note), placeless(&d.help)]);
+    let mut found: Vec<_> = found.collect();
+    found.sort();
+    found
+}
+
 fn load_text(text: &str) -> Loaded {
     let mut parts = text.split("#file ");
     let main = parts.next().unwrap_or_default().to_owned();
@@ -57,8 +89,16 @@ fn load_text(text: &str) -> Loaded {
         .map(|(name, text)| (PathBuf::from(name.trim()), file(text)))
         .collect();
     files.insert("secret".into(), file(SECRET));
+    let sets = sets_of(&main);
+    load_main(main, sets, files)
+}
+
+fn sets_of(main: &str) -> Vec<String> {
     let sets = main.lines().filter_map(|line| line.strip_prefix("#set ")).map(str::to_owned);
-    let sets: Vec<String> = sets.take(8).collect();
+    sets.take(8).collect()
+}
+
+fn load_main(main: String, sets: Vec<String>, files: BTreeMap<PathBuf, MemoryFile>) -> Loaded {
     let env = |name: &str| name.len().is_multiple_of(2).then(|| "{x}\"=\n".repeat(name.len()));
     let (name, base_dir) = ("fuzz.toml".to_owned(), Some(PathBuf::new()));
     load_from(Input { text: main, name, base_dir, sets, env: &env }, &Files::Memory(files))

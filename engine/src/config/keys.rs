@@ -251,7 +251,12 @@ pub const LISTENER: &[Key] = &[
         "",
         "Where to accept. Without a host: every address of both families.",
     ),
-    time("head_timeout", "\"10s\"", "From the first byte of a request to the end of its head."),
+    time(
+        "head_timeout",
+        "\"10s\"",
+        "To the end of a request's head: from accept for the first request of a connection, from \
+         the first byte for later ones.",
+    ),
     time("idle_timeout", "\"75s\"", "Wait for the next request on a connection."),
     key(
         "connections_max",
@@ -393,7 +398,8 @@ pub const LAYER: &[Key] = &[
         "body_rate_min",
         Kind::ByteRate { none: true },
         "\"100B/s\"",
-        "Least average of a body over each 10 seconds.",
+        "Least average, over each 10 seconds of waiting for the client, of what it sends of a \
+         request's body and takes of an answer's.",
     ),
     time_or_none(
         "tunnel_timeout",
@@ -404,7 +410,8 @@ pub const LAYER: &[Key] = &[
         "upgrade",
         Kind::Texts("names such as \"websocket\""),
         "[\"websocket\"]",
-        "Protocols that may be tunnelled; `[]` for none.",
+        "Protocols that may be tunnelled; `[]` for none. What is inside is seen by nobody: requests \
+         in an `h2c` tunnel pass every route.",
     ),
     key(
         "encoded_slash",
@@ -417,7 +424,9 @@ pub const LAYER: &[Key] = &[
         "slash",
         Kind::Words(&["exact", "redirect"]),
         "\"exact\"",
-        "Whether a path that differs only in its last slash is redirected.",
+        "Whether a path that differs only in its last slash is redirected here. Only where the \
+         request would be 404 or 405: a route that matches the path as it came, `/*` included, \
+         goes first.",
     ),
     later("retry"),
     later("allow").adds_up(),
@@ -464,7 +473,13 @@ pub const ON_ROUTE: &[Key] = &[
         "",
         "Action: a redirect.",
     ),
-    key("echo", Kind::Bool, "", "Action: answers with the request as it arrived."),
+    key(
+        "echo",
+        Kind::Bool,
+        "",
+        "Action: answers with the request as it arrived. Bodies of more than 64KiB are 413, whatever \
+         `body_limit` says.",
+    ),
     later("compose"),
     later("batch"),
 ];

@@ -214,7 +214,7 @@ fn upgrade(section: &Section<'_>, out: &mut Diagnostics) -> Option<Vec<String>> 
         if !is_token(name.as_bytes()) {
             let error = Diagnostic::new("E103", spot.at, "this is no protocol's name");
             out.push(error.note("such as \"websocket\""));
-        } else if matches!(name.as_str(), "h2c" | "tls") || name.starts_with("http") {
+        } else if name == "tls" || name.starts_with("http") {
             let error = Diagnostic::new("E103", spot.at, format!("`{name}` can't be tunnelled"));
             out.push(error.note("requests in it would pass every route unseen"));
         } else if !names.contains(&name) {

@@ -5,10 +5,7 @@ use super::files::Outside;
 use super::keys;
 use super::reader::Section;
 use crate::log::format::{Field, Format};
-use crate::snapshot::{AccessLog, LogTo};
-
-/// One in a million is told apart.
-pub const SHARE_WHOLE: u32 = 1_000_000;
+use crate::snapshot::{AccessLog, LogTo, SHARE_WHOLE};
 
 pub(super) fn read(
     section: &Section<'_>,

@@ -26,6 +26,7 @@ mod digest;
 mod doubt;
 mod fields;
 mod files;
+pub mod fmt;
 #[doc(hidden)]
 pub mod fuzz;
 #[cfg(test)]
@@ -33,6 +34,7 @@ mod golden;
 mod include;
 pub mod keys;
 mod layer;
+pub mod listing;
 mod log;
 mod marks;
 mod merge;
@@ -42,6 +44,7 @@ mod read;
 mod reader;
 pub mod reference;
 mod route;
+pub mod schema;
 mod secret;
 mod source;
 #[cfg(test)]

@@ -189,7 +189,8 @@ fn table(out: &mut String, title: &str, keys: &[Key]) {
     out.push('\n');
 }
 
-fn kind_text(kind: Kind) -> String {
+/// What a key takes, in words.
+pub(super) fn kind_text(kind: Kind) -> String {
     let or_none = |none: bool| if none { ", or `\"none\"`" } else { "" };
     match kind {
         Kind::Time { min, max, none } => {

@@ -88,7 +88,7 @@ fn refused_values() -> Vec<Case> {
         (upstream("endpoints = \"a:1\""), &["E102 2:13"]),
         (route("echo = false"), &["E102 2:8"]),
         (upstream("endpoints = [\"a:1\"]\nbalance = \"round-robin\""), &["E103 3:11"]),
-        (route_to("upgrade = [\"websocket\", \"h2c\"]"), &["E103 3:25"]),
+        (route_to("upgrade = [\"websocket\", \"tls\"]"), &["E103 3:25"]),
         (route_to("timeout = 10"), &["E104 3:11"]),
         (route_to("body_limit = \"10\""), &["E104 3:14"]),
         (route_to("body_rate_min = 5"), &["E104 3:17"]),
@@ -175,6 +175,14 @@ fn refused_meanings() -> Vec<Case> {
             route_to(&format!("when.query.a = \"1\"\n[route.b]\nwhen.query.b = \"1\"\n{TO}")),
             &["W202 1:1"],
         ),
+        (
+            route_to(&format!("methods = \"GET\"\n[route.b]\nmethods = \"HEAD\"\n{TO}")),
+            &["W202 1:1"],
+        ),
+        (
+            route_to(&format!("methods = \"GET\"\n[route.b]\nmethods = [\"GET\", \"HEAD\"]\n{TO}")),
+            &["E131 1:1"],
+        ),
         (top("[upstream.u]\nendpoints = [\"a:1\"]"), &["W203 1:1"]),
         (
             format!(
@@ -210,6 +218,7 @@ fn the_nearest_neighbours_of_mistakes_are_taken() {
         route("respond = { type = \"text/css\", body = \"a{{}}\" }"),
         route_to("timeout = \"none\"\ndeadline = \"1m\"\nbody_limit = \"none\""),
         route_to("body_rate_min = \"100B/s\"\nbody_limit = \"0B\"\nupgrade = []"),
+        route_to("upgrade = [\"websocket\", \"h2c\"]"),
         route_to("host = [\"*.example.com\", \"EXAMPLE.com\", \"[::1]\", \"10.0.0.1\"]"),
         route_to("methods = [\"GET\", \"PURGE\"]\npath = \"/a/{b}/{*c}\""),
         route_to("when = { headers = { a = \"x*\", b = \"*\" }, query = { v = \"2\" } }"),
@@ -580,5 +589,21 @@ proptest! {
             data.splice(at..end, text.into_bytes());
         }
         fuzz::property(&data);
+        fuzz::fmt_property(&data);
+    }
+
+    #[test]
+    fn any_pieces_of_toml_have_the_property_of_fmt(
+        pieces in proptest::collection::vec(prop::sample::select(PIECES), 0..40)
+    ) {
+        fuzz::fmt_property(pieces.concat().as_bytes());
     }
 }
+
+/// What TOML is made of: a mixture often is TOML.
+#[rustfmt::skip]
+const PIECES: &[&str] = &[
+    "\n", "\n", "\n\n", "\r\n", " ", "\t", "# c\n", "#\n", "a=1\n", "b.c=2\n", "e . 'd' = 3\n",
+    "[t]\n", "[t.u] # h\n", "[[l]]\n", "x=[", "y={", "z=[\n", "]", "}", "]\n", "}\n", ",", ",\n",
+    "1", "'s'", "\"q\"", "k=1", "m=[2]", "# in a list\n", "'''\n'''", "w=\"\"\"\n\"\"\"\n",
+];

@@ -32,7 +32,8 @@ const SAY_EVERY: Duration = Duration::from_secs(60);
 const END_MAX: Duration = Duration::from_secs(2);
 
 enum Order {
-    Write(Format, Sink),
+    /// Records of this generation and later are written so.
+    Write(u64, Format, Sink),
     /// Lines that still come are dropped.
     Close,
     Rings(Vec<Consumer>),
@@ -125,9 +126,14 @@ impl Logger {
     }
 
     /// The plan is in force. By worker its end of a new ring, the first time.
-    pub(super) fn take(&mut self, plan: Plan, workers: usize) -> Vec<Option<LogEnd>> {
+    pub(super) fn take(
+        &mut self,
+        plan: Plan,
+        generation: u64,
+        workers: usize,
+    ) -> Vec<Option<LogEnd>> {
         match (&plan.wanted, plan.sink) {
-            (Some((_, format)), Some(sink)) => self.order(Order::Write(*format, sink)),
+            (Some((_, format)), Some(sink)) => self.order(Order::Write(generation, *format, sink)),
             (None, _) if self.current.is_some() => self.order(Order::Close),
             _ => {}
         }
@@ -181,6 +187,8 @@ struct Writer {
     shared: Arc<Shared>,
     rings: Vec<Consumer>,
     sink: Option<(Format, Sink)>,
+    /// Takes the sink's place with the first record of its generation.
+    next: Option<(u64, Format, Sink)>,
     record: Vec<u8>,
     lines: Vec<u8>,
     count: u64,
@@ -197,6 +205,7 @@ impl Writer {
             shared,
             rings,
             sink: None,
+            next: None,
             record,
             lines: Vec::with_capacity(BATCH_BYTES),
             count: 0,
@@ -237,14 +246,23 @@ impl Writer {
             std::mem::take(&mut *self.shared.orders.lock().expect("nobody panics with the lock"));
         let mut is_ending = false;
         for order in orders {
-            // What was recorded before is written as it was to be.
-            while self.sink.is_some() && self.drain() {}
-            self.flush();
             match order {
-                Order::Write(format, sink) => self.sink = Some((format, sink)),
-                Order::Close => self.sink = None,
+                Order::Write(_, format, sink) if self.sink.is_none() => {
+                    self.sink = Some((format, sink));
+                }
+                Order::Write(generation, format, sink) => {
+                    self.next = Some((generation, format, sink));
+                }
+                Order::Close => {
+                    self.drain();
+                    self.flush();
+                    (self.sink, self.next) = (None, None);
+                }
                 Order::Rings(rings) => self.rings = rings,
-                Order::Reopen => self.sink.iter_mut().for_each(|(_, sink)| sink.reopen()),
+                Order::Reopen => {
+                    self.flush();
+                    self.sink.iter_mut().for_each(|(_, sink)| sink.reopen());
+                }
                 Order::End => is_ending = true,
             }
         }
@@ -260,18 +278,27 @@ impl Writer {
                     break;
                 }
                 any = true;
-                if let (Some((format, _)), Some(record)) =
-                    (&self.sink, Record::unpack(&self.record))
-                {
-                    format.write(&mut self.lines, &record);
-                    self.count += 1;
-                }
+                self.line();
                 if self.lines.len() > BATCH_BYTES {
                     self.flush();
                 }
             }
         }
         any
+    }
+
+    /// Formats the record at hand.
+    fn line(&mut self) {
+        let generation = Record::unpack(&self.record).map_or(0, |record| record.generation);
+        if let Some((_, format, sink)) = self.next.take_if(|(from, ..)| *from <= generation) {
+            self.flush();
+            self.sink = Some((format, sink));
+        }
+        let Some(record) = Record::unpack(&self.record) else { return };
+        if let Some((format, _)) = &self.sink {
+            format.write(&mut self.lines, &record);
+            self.count += 1;
+        }
     }
 
     fn flush(&mut self) {
@@ -335,7 +362,7 @@ mod tests {
         let (path, moved) = (dir.path().join("a.log"), dir.path().join("a.log.1"));
         let mut logger = Logger::new();
         let plan = logger.plan(Some(&log(&path))).unwrap();
-        let mut end = logger.take(plan, 1).pop().unwrap().unwrap();
+        let mut end = logger.take(plan, 1, 1).pop().unwrap().unwrap();
         (0..10).for_each(|_| assert!(push(&mut end, 200)));
         let begin = Instant::now();
         while lines(&path) < 10 {
@@ -361,7 +388,7 @@ mod tests {
     fn what_a_full_disk_refuses_is_counted() {
         let mut logger = Logger::new();
         let plan = logger.plan(Some(&log(Path::new("/dev/full")))).unwrap();
-        let mut end = logger.take(plan, 1).pop().unwrap().unwrap();
+        let mut end = logger.take(plan, 1, 1).pop().unwrap().unwrap();
         (0..100).for_each(|_| assert!(push(&mut end, 200)));
         logger.end();
         assert_eq!(logger.lost(), 100);

@@ -15,6 +15,7 @@ pub(crate) mod bounds;
 mod cores;
 mod doors;
 pub(crate) mod drain;
+mod explain;
 mod logger;
 mod numbers;
 pub(crate) mod publish;
@@ -27,6 +28,7 @@ mod voice;
 mod watch;
 mod workers;
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -140,7 +142,26 @@ struct Control {
     /// Seconds since 1970, of the start.
     began_wall: f64,
     drain: Option<Drain>,
+    untrusted: Untrusted,
+    asked: explain::Asked,
     total: Total,
+}
+
+/// Whether it was said that a proxy is not believed: once for all.
+#[derive(Default)]
+struct Untrusted {
+    is_told: bool,
+}
+
+impl Untrusted {
+    fn tell(&mut self, peer: IpAddr) {
+        if !std::mem::replace(&mut self.is_told, true) {
+            say(&format!(
+                "X-Forwarded-For from {peer} is ignored: add it to server.trusted_proxies if it \
+                 is a proxy of yours"
+            ));
+        }
+    }
 }
 
 /// What workers said at their end.
@@ -199,7 +220,8 @@ impl Control {
         };
         let pending = self.pending.first().map_or(Mono::NEVER, |pending| pending.patience_ends);
         let drain = self.drain.as_ref().and_then(Drain::next_at).unwrap_or(Mono::NEVER);
-        bury.min(pending).min(drain).min(self.numbers.ends())
+        let asked = self.asked.next_at();
+        bury.min(pending).min(drain).min(self.numbers.ends()).min(asked)
     }
 
     async fn hear(&mut self, event: Event) -> Option<Ended> {
@@ -223,6 +245,7 @@ impl Control {
             self.numbers.free_before = Some(self.publisher.oldest());
             self.collect(None);
         }
+        self.asked.answer_due(rt::now());
         self.step_drain()
     }
 
@@ -241,20 +264,26 @@ impl Control {
             }
             FromWorker::Numbers(recorder) => self.collected(id, recorder),
             FromWorker::Failed(e) => say(&format!("worker {id} has ended: {e}")),
+            FromWorker::Untrusted(peer) => self.untrusted.tell(peer),
+            FromWorker::States(ask, states) => self.asked.heard(ask, states),
             FromWorker::Runs(_) => {}
         }
     }
 
     async fn answer(&mut self, ask: Ask) {
         let is_ready = self.is_ready();
+        let is_probe_of_readiness = ask.what == What::Ready;
         let json = match ask.what {
             What::Reload => return self.reload(Some(ask.answer)).await,
             What::Metrics(format) => return self.collect(Some((format, ask.answer))),
+            What::Explain(query) => {
+                return self.explain(&query, ask.answer);
+            }
             What::Status => self.status(),
             What::Health => serde_json::json!({ "healthy": true }),
             What::Ready => serde_json::json!({ "ready": is_ready }),
         };
-        let _ = ask.answer.send(match ask.what == What::Ready && !is_ready {
+        let _ = ask.answer.send(match is_probe_of_readiness && !is_ready {
             true => Answer::Refused(json),
             false => Answer::Done(json),
         });

@@ -115,7 +115,7 @@ impl Control {
         self.names.keep(&snapshot, &self.learned.0);
         let serves = plan.serves.clone();
         let opened = self.sockets.take(plan);
-        let logs = self.logger.take(log, self.workers.len());
+        let logs = self.logger.take(log, generation, self.workers.len());
         for (worker, (opened, log)) in opened.into_iter().zip(logs).enumerate() {
             let adoption = Adoption {
                 log,

@@ -202,11 +202,5 @@ fn no_ipv6(e: &io::Error) -> bool {
 }
 
 pub fn address_text(address: &ListenAddress) -> String {
-    match address {
-        ListenAddress::Tcp(addresses) => {
-            let texts: Vec<String> = addresses.iter().map(SocketAddr::to_string).collect();
-            texts.join(" and ")
-        }
-        ListenAddress::Unix(path) => format!("unix:{}", path.display()),
-    }
+    address.to_string()
 }

@@ -15,7 +15,7 @@ use super::sockets::{Sockets, address_text};
 use super::voice::{say, say_all, systemd};
 use super::watch::Watch;
 use super::workers::Workers;
-use super::{Control, Ended, Failed, Signals, Total};
+use super::{Control, Ended, Failed, Signals, Total, Untrusted};
 use crate::admin;
 use crate::config::Loaded;
 use crate::rt::{self, Ran};
@@ -81,7 +81,7 @@ async fn start(options: Options) -> Result<Control, String> {
     let opened = sockets.take(plan);
     let mut logger = Logger::new();
     let log_plan = logger.plan(snapshot.log.as_ref()).inspect_err(|_| sockets.remove_unix())?;
-    let log_ends = logger.take(log_plan, cores.workers as usize);
+    let log_ends = logger.take(log_plan, snapshot.generation, cores.workers as usize);
     let adoption = |(opened, log)| Adoption {
         log,
         snapshot: snapshot.clone(),
@@ -95,7 +95,9 @@ async fn start(options: Options) -> Result<Control, String> {
     let memory = buffer_bytes(&snapshot) / u64::from(cores.workers);
     let workers = Workers::start(adoptions, &cores, snapshot.server.driver, memory as usize);
     let workers = workers.inspect_err(|_| sockets.remove_unix())?;
-    let driver = all_run(&workers).await.inspect_err(|_| sockets.remove_unix())?;
+    let mut untrusted = Untrusted::default();
+    let driver = all_run(&workers, &mut untrusted).await;
+    let driver = driver.inspect_err(|_| sockets.remove_unix())?;
     let adopted = vec![snapshot.generation; workers.len()];
     let watch = match watch {
         true => Some(Watch::new(&watched)?),
@@ -122,6 +124,8 @@ async fn start(options: Options) -> Result<Control, String> {
         logger,
         began_wall: rt::wall_seconds() as f64,
         drain: None,
+        untrusted,
+        asked: Default::default(),
         total: Total::default(),
     })
 }
@@ -137,12 +141,18 @@ fn buffer_bytes(snapshot: &Snapshot) -> u64 {
     given.unwrap_or_else(|| (cores::memory_allowed() / MEMORY_SHARE).min(MEMORY_DEFAULT_MAX))
 }
 
-/// Waits until every worker runs; which driver they run on.
-async fn all_run(workers: &Workers) -> Result<Ran, String> {
+/// Waits until every worker runs; which driver they run on. The first may serve by then, and have
+/// met a peer that it does not believe.
+async fn all_run(workers: &Workers, untrusted: &mut Untrusted) -> Result<Ran, String> {
     let mut driver = Ran::Epoll;
-    for _ in 0..workers.len() {
+    let mut running = 0;
+    while running < workers.len() {
         match workers.next().await {
-            (_, FromWorker::Runs(ran)) => driver = ran,
+            (_, FromWorker::Runs(ran)) => {
+                driver = ran;
+                running += 1;
+            }
+            (_, FromWorker::Untrusted(peer)) => untrusted.tell(peer),
             (id, FromWorker::Failed(e)) => return Err(format!("worker {id} can't start: {e}")),
             (id, _) => return Err(format!("worker {id} ended before it began")),
         }

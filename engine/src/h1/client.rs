@@ -8,8 +8,8 @@ use parser::head::ResponseHead;
 use parser::scan::HeadScan;
 use parser::{Field, FieldId, Fields, Limits, Method};
 
-use crate::h1::server::Request;
-use crate::http::edit::{EditName, Edits};
+use crate::h1::server::{Request, is_h2c};
+use crate::http::edit::Edits;
 use crate::http::forwarded::{is_forwarding_name, is_proxys_own_name, write_forwarded};
 use crate::http::template::{Facts, Place};
 
@@ -61,8 +61,9 @@ pub fn encode_request(out: &mut Vec<u8>, o: &RequestOut<'_>) {
         }
     }
     // What the route sets or removes of these is not written twice, or at all.
-    let is_set = |id| o.edits.is_some_and(|e| is_replaced(e, id, b""));
-    write_forwarded(out, o.peer, o.trusted, fields, buf, o.authority, is_set);
+    let is_set = |id| o.edits.is_some_and(|e| e.replaces(id, b""));
+    let said = o.trusted.then(|| request.said(buf));
+    write_forwarded(out, o.peer, said, o.authority, is_set);
     if !is_set(FieldId::XRequestId) {
         encode::field(out, b"X-Request-Id", o.facts.request_id);
     }
@@ -82,7 +83,7 @@ pub fn encode_request(out: &mut Vec<u8>, o: &RequestOut<'_>) {
     if o.via && !is_set(FieldId::Via) {
         write_via(out, request.is_http10());
     }
-    write_connection(out, o.upgrade, request.options.te_trailers);
+    write_hop(out, o);
     if let Some(edits) = o.edits {
         write_edits(out, edits, o.facts);
     }
@@ -103,9 +104,33 @@ fn keeps_request_field(o: &RequestOut<'_>, field: &Field) -> bool {
         _ => true,
     };
     keeps
-        && !(o.request.options.nominated
-            && connection::is_nominated(&o.request.head.fields, o.buf, name))
-        && !o.edits.is_some_and(|e| is_replaced(e, field.id, name))
+        && !o.request.is_nominated(o.buf, name)
+        && !o.edits.is_some_and(|e| e.replaces(field.id, name))
+}
+
+/// What is for the next hop alone: TE and Upgrade, and the Connection field that says so.
+fn write_hop(out: &mut Vec<u8>, o: &RequestOut<'_>) {
+    let te = o.request.options.te_trailers;
+    if te {
+        out.extend_from_slice(b"TE: trailers\r\n");
+    }
+    let Some(name) = o.upgrade else {
+        if te {
+            out.extend_from_slice(b"Connection: te\r\n");
+        }
+        return;
+    };
+    encode::field(out, b"Upgrade", name);
+    // HTTP/2 in clear text begins with settings in the request (RFC 7540 §3.2.1).
+    let settings = o.request.http2_settings(o.buf).filter(|_| is_h2c(name));
+    if let Some(settings) = settings {
+        encode::field(out, b"HTTP2-Settings", settings);
+    }
+    out.extend_from_slice(b"Connection: upgrade");
+    if settings.is_some() {
+        out.extend_from_slice(b", HTTP2-Settings");
+    }
+    out.extend_from_slice(if te { b", te\r\n" } else { b"\r\n" });
 }
 
 /// What an answer's head is made of besides the answer itself.
@@ -130,23 +155,26 @@ pub struct AnswerOut<'a> {
 /// Appends the answer's head as it goes to the client.
 pub fn encode_answer(out: &mut Vec<u8>, o: &AnswerOut<'_>) {
     let (head, buf) = (&o.answer.head, o.buf);
+    // What the client should switch to (RFC 9110 §15.5.22).
+    let offers = head.status == 426 && head.fields.has(FieldId::Upgrade);
+    let nominated = |name: &[u8]| {
+        o.answer.options.nominated && connection::is_nominated(&head.fields, buf, name)
+    };
     encode::status_line(out, head.status, head.reason.of(buf));
     for field in head.fields.iter() {
         let name = field.name.of(buf);
         let keeps = match field.id {
             FieldId::ContentLength | FieldId::TransferEncoding => false,
-            // What the client should switch to (RFC 9110 §15.5.22).
-            FieldId::Upgrade if head.status == 426 => true,
-            id => !connection::is_hop_by_hop(id),
+            FieldId::Upgrade => offers, // and is always nominated
+            id => !connection::is_hop_by_hop(id) && !nominated(name),
         };
-        let nominated =
-            o.answer.options.nominated && connection::is_nominated(&head.fields, buf, name);
-        if keeps && !nominated && !o.edits.is_some_and(|e| is_replaced(e, field.id, name)) {
+        if keeps && !o.edits.is_some_and(|e| e.replaces(field.id, name)) {
             encode::field(out, name, field.value.of(buf));
         }
     }
-    let is_set = |id| o.edits.is_some_and(|e| is_replaced(e, id, b""));
-    if !head.fields.has(FieldId::Date) && head.status >= 200 && !is_set(FieldId::Date) {
+    let is_set = |id| o.edits.is_some_and(|e| e.replaces(id, b""));
+    let has_date = head.fields.has(FieldId::Date) && !nominated(b"date");
+    if !has_date && head.status >= 200 && !is_set(FieldId::Date) {
         encode::field(out, b"Date", o.date);
     }
     if o.chunked {
@@ -157,32 +185,27 @@ pub fn encode_answer(out: &mut Vec<u8>, o: &AnswerOut<'_>) {
     if o.via && !is_set(FieldId::Via) {
         write_via(out, head.version == Version::Http10);
     }
-    if o.close {
-        out.extend_from_slice(b"Connection: close\r\n");
-    } else if o.keep_alive {
-        out.extend_from_slice(b"Connection: keep-alive\r\n");
-    } else {
-        write_connection(out, o.upgrade, false);
+    if let Some(name) = o.upgrade {
+        encode::field(out, b"Upgrade", name);
     }
+    write_options(out, o, offers || o.upgrade.is_some());
     if let Some(edits) = o.edits {
         write_edits(out, edits, o.facts);
     }
     out.extend_from_slice(b"\r\n");
 }
 
-fn write_connection(out: &mut Vec<u8>, upgrade: Option<&[u8]>, te: bool) {
-    match (upgrade, te) {
-        (Some(name), te) => {
-            encode::field(out, b"Upgrade", name);
-            out.extend_from_slice(if te {
-                b"TE: trailers\r\nConnection: upgrade, te\r\n"
-            } else {
-                b"Connection: upgrade\r\n"
-            });
-        }
-        (None, true) => out.extend_from_slice(b"TE: trailers\r\nConnection: te\r\n"),
-        (None, false) => {}
-    }
+/// The answer's Connection field. Upgrade is never sent without being named there (RFC 9110 §7.8).
+fn write_options(out: &mut Vec<u8>, o: &AnswerOut<'_>, upgrade: bool) {
+    let options: &[u8] = match (o.close, o.keep_alive, upgrade) {
+        (true, _, false) => b"close",
+        (true, _, true) => b"close, upgrade",
+        (false, true, false) => b"keep-alive",
+        (false, true, true) => b"keep-alive, upgrade",
+        (false, false, true) => b"upgrade",
+        (false, false, false) => return,
+    };
+    encode::field(out, b"Connection", options);
 }
 
 fn write_via(out: &mut Vec<u8>, http10: bool) {
@@ -209,14 +232,6 @@ pub fn write_decimal(out: &mut Vec<u8>, n: u64) {
         }
     }
     out.extend_from_slice(&digits[at..]);
-}
-
-fn is_replaced(edits: &Edits, id: FieldId, name: &[u8]) -> bool {
-    let same = |n: &EditName| match n.id {
-        FieldId::Other => n.text.as_bytes().eq_ignore_ascii_case(name),
-        known => known == id,
-    };
-    edits.remove.iter().any(same) || edits.set.iter().any(|e| same(&e.name))
 }
 
 /// Appends the fields that `edits` sets and adds.
@@ -271,10 +286,11 @@ impl Answer {
 
     /// Seconds the origin says it keeps an idle connection (`Keep-Alive: timeout=5`).
     pub fn keep_alive_seconds(&self, buf: &[u8]) -> Option<u64> {
-        let field = self.head.fields.get(FieldId::KeepAlive)?;
-        connection::list_members(field.value.of(buf)).find_map(|member| {
-            let value = member.strip_prefix(b"timeout=")?;
-            std::str::from_utf8(value).ok()?.parse().ok()
+        let lines = self.head.fields.all(FieldId::KeepAlive);
+        lines.flat_map(|line| connection::list_members(line.value.of(buf))).find_map(|member| {
+            let (name, value) = member.split_at_checked(b"timeout=".len())?;
+            let is_timeout = name.eq_ignore_ascii_case(b"timeout=");
+            std::str::from_utf8(value).ok().filter(|_| is_timeout)?.parse().ok()
         })
     }
 

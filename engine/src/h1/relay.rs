@@ -77,12 +77,13 @@ impl Body {
     }
 
     /// Takes what it can of `input`. Bytes it does not take are to be shown again, with more
-    /// behind them. `trailers` is scratch.
+    /// behind them. `trailers` is scratch; those that `is_nominated` stay on their hop.
     pub fn step(
         &mut self,
         input: &[u8],
         aux: &mut Vec<u8>,
         trailers: &mut Fields,
+        is_nominated: impl Fn(&[u8]) -> bool,
     ) -> Result<Step, ParseError> {
         match &mut self.kind {
             Kind::Done => Ok(Step { taken: 0, raw: 0, done: true }),
@@ -101,7 +102,9 @@ impl Body {
                 let raw = self.out_data(input, aux);
                 Ok(Step { taken: input.len(), raw, done: false })
             }
-            Kind::Chunked(_) | Kind::Trailers(_) => self.step_chunked(input, aux, trailers),
+            Kind::Chunked(_) | Kind::Trailers(_) => {
+                self.step_chunked(input, aux, trailers, is_nominated)
+            }
         }
     }
 
@@ -123,6 +126,7 @@ impl Body {
         input: &[u8],
         aux: &mut Vec<u8>,
         trailers: &mut Fields,
+        is_nominated: impl Fn(&[u8]) -> bool,
     ) -> Result<Step, ParseError> {
         let mut at = 0;
         if let Kind::Chunked(decoder) = &mut self.kind {
@@ -159,7 +163,7 @@ impl Body {
         if self.out == Out::Raw {
             for field in trailers.iter() {
                 let (name, value) = (field.name.of(section), field.value.of(section));
-                if !is_forbidden_trailer(name) {
+                if !is_forbidden_trailer(name) && !is_nominated(name) {
                     parser::encode::field(aux, name, value);
                 }
             }
@@ -204,7 +208,7 @@ mod tests {
             for part in [&input[..split], &input[split..]] {
                 pending.extend_from_slice(part);
                 let mut aux = Vec::new();
-                let step = body.step(&pending, &mut aux, &mut fields).unwrap();
+                let step = body.step(&pending, &mut aux, &mut fields, |n| n == b"X-Hop").unwrap();
                 written.extend_from_slice(&pending[..step.raw]);
                 written.extend_from_slice(&aux);
                 pending.drain(..step.taken);
@@ -243,8 +247,9 @@ mod tests {
     }
 
     #[test]
-    fn trailers_pass_but_never_framing_or_credentials() {
-        let wire = b"0\r\nX-Sum: 1\r\nContent-Length: 5\r\nAuthorization: x\r\nHost: a\r\n\r\n";
+    fn trailers_pass_but_never_framing_credentials_or_what_is_nominated() {
+        let wire = b"0\r\nX-Sum: 1\r\nContent-Length: 5\r\nAuthorization: x\r\nHost: a\r\n\
+                     X-Hop: 1\r\nX_Consumer_Name: root\r\n\r\n";
         let (written, ended, taken) = relay(BodyFraming::Chunked, Out::Raw, wire);
         assert_eq!(&written[..], b"0\r\nX-Sum: 1\r\n\r\n");
         assert_eq!((ended, taken), (true, wire.len()));

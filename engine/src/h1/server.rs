@@ -9,6 +9,8 @@ use parser::scan::HeadScan;
 use parser::target::{self, Form, Target};
 use parser::{FieldId, Limits, Method, Span};
 
+use crate::http::forwarded::Said;
+
 /// Everything that was read of one request's head. Storage is kept for the next one.
 ///
 /// Spans are relative to the bytes that `begin` was shown, which stay where they are in the
@@ -23,6 +25,8 @@ pub struct Request {
     pub expect_continue: bool,
     /// The client will read another answer on this connection.
     pub persistent: bool,
+    /// The head was read, whatever became of it afterwards: its fields can be asked.
+    pub is_read: bool,
     /// The path held `%2F` or `%5C`; only routes with `encoded_slash = "keep"` take it.
     pub had_encoded_slash: bool,
     pub had_double_slash: bool,
@@ -64,6 +68,7 @@ impl Request {
             options: ConnectionOptions::default(),
             expect_continue: false,
             persistent: false,
+            is_read: false,
             had_encoded_slash: false,
             had_double_slash: false,
             canonical: Vec::new(),
@@ -77,6 +82,7 @@ impl Request {
     pub fn reset(&mut self) {
         self.scan = HeadScan::request();
         self.persistent = false;
+        self.is_read = false;
         self.head.method = Method::Get;
     }
 
@@ -91,10 +97,15 @@ impl Request {
         if self.head.parse_or_more(buf, &mut self.scan, limits)?.is_none() {
             return Ok(false);
         }
+        self.is_read = true;
+        self.options = ConnectionOptions::default();
         self.target = target::resolve(&self.head, buf)?;
         self.framing = framing::request_framing(&self.head, buf)?;
         self.options = connection::options(&self.head.fields, buf)?;
         self.expect_continue = connection::expect(&self.head, buf)? == Expect::Continue;
+        if self.head.fields.has(FieldId::MaxForwards) {
+            connection::max_forwards(&self.head, buf)?;
+        }
         self.persistent = connection::is_persistent(self.head.version, &self.options);
         self.canonicalise(buf, keep_encoded_slash)?;
         Ok(true)
@@ -143,6 +154,24 @@ impl Request {
     pub fn merge_slashes(&mut self) {
         std::mem::swap(&mut self.canonical, &mut self.unmerged);
         self.form = PathForm::Rewritten; // a path with `//` is never sent as it came
+    }
+
+    /// Makes the path with its last slash taken away or added, where no `unmerged_path` is needed
+    /// any more.
+    pub fn toggle_slash(&mut self, buf: &[u8]) {
+        let mut toggled = std::mem::take(&mut self.unmerged);
+        let path = self.path(buf);
+        toggled.clear();
+        toggled.extend_from_slice(path.strip_suffix(b"/").unwrap_or(path));
+        if !path.ends_with(b"/") {
+            toggled.push(b'/');
+        }
+        self.unmerged = toggled;
+    }
+
+    /// What `toggle_slash` made.
+    pub fn toggled(&self) -> &[u8] {
+        &self.unmerged
     }
 
     /// The canonical path, which is routed and authorised.
@@ -197,6 +226,26 @@ impl Request {
         self.is_http10() || self.options.close
     }
 
+    /// Connection nominates the field: it was for us alone.
+    #[inline]
+    pub fn is_nominated(&self, buf: &[u8], name: &[u8]) -> bool {
+        self.options.nominated && connection::is_nominated(&self.head.fields, buf, name)
+    }
+
+    /// What the head says of the client in a proxy's name.
+    pub fn said<'a>(&'a self, buf: &'a [u8]) -> Said<'a> {
+        let fields = &self.head.fields;
+        Said { fields, head: buf, any_nominated: self.options.nominated }
+    }
+
+    /// What HTTP/2 begins with when the client would switch to it in clear text. Exactly one
+    /// line, or a server must not switch (RFC 7540 §3.2.1).
+    pub fn http2_settings<'a>(&'a self, buf: &'a [u8]) -> Option<&'a [u8]> {
+        let mut lines = self.head.fields.all(FieldId::Http2Settings);
+        let only = lines.next()?;
+        lines.next().is_none().then(|| only.value.of(buf))
+    }
+
     /// Names of protocols the client would switch to, when it asked in a valid way.
     pub fn upgrade<'a>(&'a self, buf: &'a [u8]) -> impl Iterator<Item = &'a [u8]> {
         let asked = self.options.upgrade && !self.is_http10();
@@ -205,6 +254,7 @@ impl Request {
             .all(FieldId::Upgrade)
             .filter(move |_| asked)
             .flat_map(move |f| connection::list_members(f.value.of(buf)))
+            .filter(move |name| !is_h2c(name) || self.http2_settings(buf).is_some())
     }
 
     /// Where the body begins.
@@ -212,4 +262,9 @@ impl Request {
     pub fn head_len(&self) -> usize {
         self.head.len as usize
     }
+}
+
+/// HTTP/2 in clear text, which is asked for with HTTP2-Settings beside it.
+pub fn is_h2c(protocol: &[u8]) -> bool {
+    protocol.eq_ignore_ascii_case(b"h2c")
 }

@@ -22,6 +22,16 @@ impl Edits {
     pub fn is_empty(&self) -> bool {
         self.set.is_empty() && self.add.is_empty() && self.remove.is_empty()
     }
+
+    /// Whether fields of this name go: they are set anew, or removed. `name` tells unknown ones
+    /// apart.
+    pub fn replaces(&self, id: FieldId, name: &[u8]) -> bool {
+        let same = |n: &EditName| match n.id {
+            FieldId::Other => n.text.as_bytes().eq_ignore_ascii_case(name),
+            known => known == id,
+        };
+        self.remove.iter().any(same) || self.set.iter().any(|e| same(&e.name))
+    }
 }
 
 #[derive(Debug)]

@@ -61,16 +61,62 @@ pub fn is_trusted(ip: IpAddr, trusted: &[Prefix]) -> bool {
     trusted.iter().any(|p| p.contains(ip))
 }
 
+/// Whether a peer is likely a proxy of the operator's own: its address is private (RFC 1918,
+/// RFC 4193), or this machine's.
+pub fn is_private(ip: IpAddr) -> bool {
+    match ip.to_canonical() {
+        IpAddr::V4(ip) => ip.is_private() || ip.is_loopback() || ip.is_link_local(),
+        IpAddr::V6(ip) => ip.is_loopback() || ip.is_unique_local() || ip.is_unicast_link_local(),
+    }
+}
+
+/// What a head says of the client in a proxy's name. Fields that Connection nominates were meant
+/// for one hop and count for nothing (RFC 9110 §7.6.1).
+#[derive(Clone, Copy, Debug)]
+pub struct Said<'a> {
+    pub fields: &'a Fields,
+    /// The buffer `fields` was parsed from.
+    pub head: &'a [u8],
+    /// Connection nominates some field.
+    pub any_nominated: bool,
+}
+
+impl<'a> Said<'a> {
+    /// The lines of one of the fields this module is about.
+    fn lines(&self, id: FieldId) -> impl DoubleEndedIterator<Item = &'a [u8]> {
+        let (fields, head) = (self.fields, self.head);
+        let count = if self.has(id) { fields.len() } else { 0 };
+        fields.iter().take(count).filter(move |f| f.id == id).map(move |f| f.value.of(head))
+    }
+
+    fn has(&self, id: FieldId) -> bool {
+        self.fields.has(id) && !(self.any_nominated && self.is_nominated(id))
+    }
+
+    #[cold]
+    fn is_nominated(&self, id: FieldId) -> bool {
+        let known = FieldId::KNOWN.iter().find(|(known, _)| *known == id);
+        known.is_some_and(|(_, name)| {
+            parser::connection::is_nominated(self.fields, self.head, name.as_bytes())
+        })
+    }
+
+    /// The last line: the peer's own.
+    pub fn last(&self, id: FieldId) -> Option<&'a [u8]> {
+        self.lines(id).next_back()
+    }
+}
+
 /// The client's address: the peer's, or, behind trusted proxies, the last one in
 /// `X-Forwarded-For` that is not a trusted proxy itself. What cannot be read ends the walk.
-pub fn client_address(peer: IpAddr, trusted: &[Prefix], fields: &Fields, head: &[u8]) -> IpAddr {
+pub fn client_address(peer: IpAddr, trusted: &[Prefix], said: Said<'_>) -> IpAddr {
     let mut client = peer;
     if !is_trusted(peer, trusted) {
         return client;
     }
     // From the last line back: a proxy that adds a line of its own adds it behind its client's.
-    for line in fields.iter().rev().filter(|f| f.id == FieldId::XForwardedFor) {
-        for member in line.value.of(head).rsplit(|&b| b == b',') {
+    for line in said.lines(FieldId::XForwardedFor).rev() {
+        for member in line.rsplit(|&b| b == b',') {
             let text = member.trim_ascii();
             if text.is_empty() {
                 continue;
@@ -134,35 +180,30 @@ fn is_forwarding_name_slow(name: &[u8]) -> bool {
         || PREFIXES.iter().any(|p| name.len() > p.len() && same(&name[..p.len()], p))
 }
 
-/// Appends `X-Forwarded-For`, `-Proto` and `-Host`: what the peer said of them is kept only when
-/// it is a trusted proxy.
+/// Appends `X-Forwarded-For`, `-Proto` and `-Host`. `said` is what the peer says of them when it is
+/// a trusted proxy.
 pub fn write_forwarded(
     out: &mut Vec<u8>,
     peer: &[u8],
-    trusted: bool,
-    fields: &Fields,
-    head: &[u8],
+    said: Option<Said<'_>>,
     host: &[u8],
     is_set: impl Fn(FieldId) -> bool,
 ) {
-    // The last line is the trusted proxy's own.
-    let said = |id| fields.all(id).last().filter(|_| trusted).map(|f| f.value.of(head));
+    let last = |id| said.and_then(|said| said.last(id));
     if !peer.is_empty() && !is_set(FieldId::XForwardedFor) {
         out.extend_from_slice(b"X-Forwarded-For: ");
-        if trusted {
-            for field in fields.all(FieldId::XForwardedFor) {
-                out.extend_from_slice(field.value.of(head));
-                out.extend_from_slice(b", ");
-            }
+        for line in said.iter().flat_map(|said| said.lines(FieldId::XForwardedFor)) {
+            out.extend_from_slice(line);
+            out.extend_from_slice(b", ");
         }
         out.extend_from_slice(peer);
         out.extend_from_slice(b"\r\n");
     }
     if !is_set(FieldId::XForwardedProto) {
-        let proto = said(FieldId::XForwardedProto).unwrap_or(b"http");
+        let proto = last(FieldId::XForwardedProto).unwrap_or(b"http");
         encode::field(out, b"X-Forwarded-Proto", proto);
     }
-    let host = said(FieldId::XForwardedHost).unwrap_or(host);
+    let host = last(FieldId::XForwardedHost).unwrap_or(host);
     if !host.is_empty() && !is_set(FieldId::XForwardedHost) {
         encode::field(out, b"X-Forwarded-Host", host);
     }
@@ -203,7 +244,8 @@ mod tests {
             let mut fields = Fields::default();
             let value = Span::new(0, head.len());
             fields.push(parser::Field { name: Span::default(), value, id: FieldId::XForwardedFor });
-            let got = client_address(peer.parse().unwrap(), &trusted, &fields, head);
+            let said = Said { fields: &fields, head, any_nominated: false };
+            let got = client_address(peer.parse().unwrap(), &trusted, said);
             assert_eq!(got, client.parse::<IpAddr>().unwrap(), "{peer} {value:?}");
         };
         check("203.0.113.1", "1.2.3.4", "203.0.113.1");

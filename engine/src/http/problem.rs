@@ -114,21 +114,32 @@ fn escape_html(out: &mut Vec<u8>, text: &[u8]) {
     }
 }
 
-/// Whether an `Accept` value prefers HTML over JSON (RFC 9110 §12.5.1). Equal is JSON.
-pub fn prefers_html(accept: &[u8]) -> bool {
-    let (mut html, mut json, mut any) = (None, None, 0);
-    for member in parser::connection::list_members(accept) {
+/// Whether the `Accept` lines of a request prefer HTML over JSON (RFC 9110 §12.5.1): of each the
+/// most specific range counts, and HTML must be named, `text/*` at least. Equal is JSON.
+pub fn prefers_html<'a>(accept: impl Iterator<Item = &'a [u8]>) -> bool {
+    let (mut html, mut text, mut json, mut application, mut any) = Default::default();
+    for member in accept.flat_map(parser::connection::list_members) {
         let mut parts = member.split(|&b| b == b';').map(<[u8]>::trim_ascii);
         let range = parts.next().unwrap_or_default();
-        let q = parts.find_map(quality).unwrap_or(1000);
-        match range.to_ascii_lowercase().as_slice() {
-            b"text/html" | b"application/xhtml+xml" => html = html.max(Some(q)),
-            b"application/json" | b"application/problem+json" => json = json.max(Some(q)),
-            b"*/*" => any = q,
-            _ => {}
-        }
+        let q: Option<u32> = parts.find_map(quality).or(Some(1000));
+        let is = |name: &str| range.eq_ignore_ascii_case(name.as_bytes());
+        let place = if is("text/html") || is("application/xhtml+xml") {
+            &mut html
+        } else if is("application/json") || is("application/problem+json") {
+            &mut json
+        } else if is("text/*") {
+            &mut text
+        } else if is("application/*") {
+            &mut application
+        } else if is("*/*") {
+            &mut any
+        } else {
+            continue;
+        };
+        *place = q.max(*place);
     }
-    html.is_some_and(|html| html > json.unwrap_or(any))
+    let json = json.or(application).or(any).unwrap_or(0);
+    html.or(text).is_some_and(|html| html > json)
 }
 
 /// `q=0.8` in thousandths; what cannot be read counts as 0.
@@ -145,8 +156,16 @@ mod tests {
     #[test]
     fn browsers_get_html_and_programs_json() {
         let check = |accept: &str, html: bool| {
-            assert_eq!(prefers_html(accept.as_bytes()), html, "{accept}");
+            let lines = accept.lines().map(str::as_bytes);
+            assert_eq!(prefers_html(lines), html, "{accept}");
         };
+        check("text/*", true);
+        check("TEXT/HTML ; Q=0.4, */*;q=0.3", true);
+        check("text/*;q=0.5, */*", false);
+        check("text/html;q=0, text/*", false);
+        check("text/*, application/*;q=0.9, application/json", false);
+        check("application/xml\ntext/html", true);
+        check("text/html\napplication/json", false);
         check("text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8", true);
         check("*/*", false);
         check("", false);

@@ -11,6 +11,7 @@ pub struct ReplyHead<'a> {
     pub status: u16,
     /// Empty: no `Content-Type`.
     pub content_type: &'a str,
+    /// Empty: no `Date`.
     pub date: &'a [u8],
     pub close: bool,
     /// An HTTP/1.0 client is told that the connection stays.
@@ -32,7 +33,9 @@ pub fn write(
     more: impl FnOnce(&mut Vec<u8>),
 ) {
     encode::status_line(out, head.status, encode::reason_phrase(head.status).as_bytes());
-    encode::field(out, b"Date", head.date);
+    if !head.date.is_empty() {
+        encode::field(out, b"Date", head.date);
+    }
     if !head.content_type.is_empty() && !body.is_empty() {
         encode::field(out, b"Content-Type", head.content_type.as_bytes());
     }

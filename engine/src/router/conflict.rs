@@ -31,7 +31,7 @@ pub(super) fn conflicts_among(rules: &[Rule], some: impl Iterator<Item = usize>)
         let rule = &rules[second];
         let Some(shape) = shape(&rule.path) else { continue };
         let fresh = kinds.len() as u32;
-        let kind = *kinds.entry((shape, Normal::of(rule))).or_insert(fresh);
+        let kind = *kinds.entry((shape, asked(rule))).or_insert(fresh);
         let mut partners: Vec<usize> = Vec::new();
         for host in hosts_of(rule) {
             let first = *firsts.entry((host.clone(), kind)).or_insert(second);
@@ -61,7 +61,7 @@ pub fn overlaps(rules: &[Rule]) -> Vec<(usize, usize)> {
 
 /// As `overlaps`, among some of the rules.
 pub(super) fn overlaps_among(rules: &[Rule], some: &[usize]) -> Vec<(usize, usize)> {
-    let normals: Vec<Normal<'_>> = some.iter().map(|i| Normal::of(&rules[*i])).collect();
+    let normals: Vec<Normal<'_>> = some.iter().map(|i| asked(&rules[*i])).collect();
     let mut shapes: HashMap<String, u32, RandomState> = HashMap::default();
     let mut places: HashMap<(String, u32), Vec<usize>, RandomState> = HashMap::default();
     for (i, rule) in some.iter().map(|i| &rules[*i]).enumerate() {
@@ -91,6 +91,15 @@ pub(super) fn overlaps_among(rules: &[Rule], some: &[usize]) -> Vec<(usize, usiz
     found
 }
 
+/// What a rule asks for; `GET` takes in `HEAD`, so that naming both asks for nothing more.
+fn asked(rule: &Rule) -> Normal<'_> {
+    let mut normal = Normal::of(rule);
+    if normal.methods.contains(&"GET") {
+        normal.methods.retain(|method| *method != "HEAD");
+    }
+    normal
+}
+
 fn by_rank(a: &Normal<'_>, b: &Normal<'_>) -> Ordering {
     a.rank().cmp(&b.rank()).then_with(|| a.cmp(b))
 }
@@ -107,9 +116,14 @@ fn shape(path: &str) -> Option<String> {
 }
 
 fn may_meet(a: &Normal<'_>, b: &Normal<'_>) -> bool {
+    let both = |x: &Normal<'_>, y: &Normal<'_>| {
+        // Of two rules for HEAD the one that names it goes first; who wrote the other may not know.
+        x.methods.contains(&"GET") && y.methods.contains(&"HEAD")
+    };
     let has_method = a.methods.is_empty()
-        // By name: of two rules for HEAD the one that names it goes first, so that is no tie.
-        || a.methods.iter().any(|method| b.methods.contains(method));
+        || a.methods.iter().any(|method| b.methods.contains(method))
+        || both(a, b)
+        || both(b, a);
     let is_apart = |x: &ValuePattern, y: &ValuePattern| match (x, y) {
         (ValuePattern::Exact(x), ValuePattern::Exact(y)) => x != y,
         (ValuePattern::Exact(x), ValuePattern::Prefix(y))
@@ -172,6 +186,8 @@ mod tests {
             rule(&["b.example"], &["GET"], "/u/{name}", &[("x", "1")]),
             rule(&["c.example", "B.example."], &["GET", "GET"], "/u/{id}", &[("x", "1")]),
             rule(&["b.example"], &["GET"], "/u/{id}", &[("x", "1"), ("X", "1")]),
+            // GET takes in HEAD.
+            rule(&["b.example"], &["HEAD", "GET"], "/u/{id}", &[("x", "1")]),
         ];
         for rule in &same {
             assert_eq!(conflict(&base, rule).as_deref(), Some("b.example"), "{rule:?}");
@@ -181,6 +197,7 @@ mod tests {
             rule(&["*.b.example"], &["GET"], "/u/{id}", &[("x", "1")]),
             rule(&[], &["GET"], "/u/{id}", &[("x", "1")]),
             rule(&["b.example"], &["GET", "POST"], "/u/{id}", &[("x", "1")]),
+            rule(&["b.example"], &["HEAD"], "/u/{id}", &[("x", "1")]),
             rule(&["b.example"], &[], "/u/{id}", &[("x", "1")]),
             rule(&["b.example"], &["GET"], "/u/*", &[("x", "1")]),
             rule(&["b.example"], &["GET"], "/u/{id}/", &[("x", "1")]),
@@ -197,7 +214,7 @@ mod tests {
 
     #[test]
     fn conditions_that_one_request_can_fulfil_together_overlap() {
-        let rows: [(Rule, Rule, bool); 12] = [
+        let rows: [(Rule, Rule, bool); 15] = [
             (rule(&[], &[], "/a", &[("x", "1")]), rule(&[], &[], "/a", &[("y", "1")]), true),
             (rule(&[], &[], "/a", &[("x", "1")]), rule(&[], &[], "/a", &[("x", "2")]), false),
             (rule(&[], &[], "/a", &[("x", "1")]), rule(&[], &[], "/a", &[("x", "*")]), true),
@@ -208,7 +225,11 @@ mod tests {
             // The one with more headers is more specific: no tie.
             (rule(&[], &[], "/a", &[("x", "1")]), rule(&[], &[], "/a", &[]), false),
             (rule(&[], &["GET"], "/a", &[]), rule(&[], &["GET", "PUT"], "/a", &[]), true),
-            (rule(&[], &["GET"], "/a", &[]), rule(&[], &["HEAD", "PUT"], "/a", &[]), false),
+            (rule(&[], &["GET"], "/a", &[]), rule(&[], &["HEAD", "PUT"], "/a", &[]), true),
+            (rule(&[], &["GET"], "/a", &[]), rule(&[], &["HEAD"], "/a", &[]), true),
+            (rule(&[], &["PUT"], "/a", &[]), rule(&[], &["HEAD"], "/a", &[]), false),
+            // The same requests: a conflict, not an overlap.
+            (rule(&[], &["GET"], "/a", &[]), rule(&[], &["GET", "HEAD"], "/a", &[]), false),
             (rule(&[], &["GET"], "/a", &[]), rule(&[], &[], "/a", &[]), false),
             (rule(&["h"], &["GET"], "/a", &[]), rule(&[], &["GET", "PUT"], "/a", &[]), false),
         ];

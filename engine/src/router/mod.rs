@@ -23,6 +23,7 @@
 
 mod build;
 mod conflict;
+pub mod explain;
 mod host;
 mod jump;
 #[doc(hidden)]

@@ -18,14 +18,14 @@ pub enum Answer {
 
 /// Smaller goes first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum HostLevel {
+pub(super) enum HostLevel {
     Exact,
     Suffix(Reverse<usize>),
     Any,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Kind {
+pub(super) enum Kind {
     Static,
     Param,
     End,
@@ -40,15 +40,15 @@ pub fn find(rules: &[Rule], lookup: &Lookup<'_>) -> Answer {
     let mut places: Vec<(Place, usize)> = Vec::new();
     for (i, rule) in rules.iter().enumerate() {
         let Some((kinds, spans)) = path_match(&rule.path, lookup.path) else { continue };
-        for level in host_levels(rule, lookup.host) {
+        for level in host_levels(&rule.hosts, lookup.host) {
             let place = (level, kinds.clone());
             places.push((place.clone(), i));
             let own_head = rule.methods.iter().any(|method| method == "HEAD");
-            if takes(rule, lookup) && holds(rule, lookup) {
+            if takes(&rule.methods, lookup) && holds(rule, lookup) {
                 let methods = Reverse(!rule.methods.is_empty());
                 let head = Reverse(lookup.method == Method::Head && own_head);
-                let headers = Reverse(count(&rule.headers, |name| name.to_ascii_lowercase()));
-                let query = Reverse(count(&rule.query, str::to_owned));
+                let headers = Reverse(count(&rule.headers, true));
+                let query = Reverse(count(&rule.query, false));
                 let key = (place, methods, head, headers, query, &rule.name, i);
                 matches.push((key, spans.clone()));
             }
@@ -60,7 +60,7 @@ pub fn find(rules: &[Rule], lookup: &Lookup<'_>) -> Answer {
     }
     places.sort();
     for group in places.chunk_by(|a, b| a.0 == b.0) {
-        if group.iter().all(|(_, i)| !takes(&rules[*i], lookup)) {
+        if group.iter().all(|(_, i)| !takes(&rules[*i].methods, lookup)) {
             let tokens = group.iter().flat_map(|(_, i)| rules[*i].methods.clone());
             let mut allow: Vec<String> = tokens.collect();
             if allow.iter().any(|method| method == "GET") {
@@ -74,15 +74,21 @@ pub fn find(rules: &[Rule], lookup: &Lookup<'_>) -> Answer {
     Answer::NotFound
 }
 
-fn count(conditions: &[(String, ValuePattern)], fold: impl Fn(&str) -> String) -> usize {
-    let mut distinct: Vec<_> = conditions.iter().map(|(n, value)| (fold(n), value)).collect();
+/// Conditions that are not the same; names of headers have no case.
+pub(super) fn count<T: AsRef<str>>(conditions: &[(T, ValuePattern)], has_no_case: bool) -> usize {
+    let name = |name: &T| match has_no_case {
+        true => name.as_ref().to_ascii_lowercase(),
+        false => name.as_ref().to_owned(),
+    };
+    let mut distinct: Vec<_> = conditions.iter().map(|(n, value)| (name(n), value)).collect();
     distinct.sort();
     distinct.dedup();
     distinct.len()
 }
 
-fn host_levels(rule: &Rule, host: Option<&[u8]>) -> Vec<HostLevel> {
-    if rule.hosts.is_empty() {
+/// The levels at which hosts take a request in; none when they don't.
+pub(super) fn host_levels<T: AsRef<str>>(hosts: &[T], host: Option<&[u8]>) -> Vec<HostLevel> {
+    if hosts.is_empty() {
         return vec![HostLevel::Any];
     }
     let Some(host) = host else { return vec![] };
@@ -90,18 +96,19 @@ fn host_levels(rule: &Rule, host: Option<&[u8]>) -> Vec<HostLevel> {
     if host.len() > 256 {
         return vec![];
     }
-    let level = |pattern: &String| match pattern.strip_prefix("*.") {
-        None => (pattern.as_bytes() == host).then_some(HostLevel::Exact),
+    let level = |pattern: &T| match pattern.as_ref().strip_prefix("*.") {
+        None => (pattern.as_ref().as_bytes() == host).then_some(HostLevel::Exact),
         Some(suffix) => {
             let dotted = format!(".{suffix}");
             let is_below = host.ends_with(dotted.as_bytes()) && host.len() > dotted.len();
             is_below.then_some(HostLevel::Suffix(Reverse(suffix.len())))
         }
     };
-    rule.hosts.iter().filter_map(level).collect()
+    hosts.iter().filter_map(level).collect()
 }
 
-fn path_match(pattern: &str, path: &[u8]) -> Option<(Vec<Kind>, Vec<Span>)> {
+/// How a pattern takes a path, and what it captures.
+pub(super) fn path_match(pattern: &str, path: &[u8]) -> Option<(Vec<Kind>, Vec<Span>)> {
     if path == b"*" {
         let is_all = pattern == "/*" || pattern.starts_with("/{*");
         return is_all.then(|| (vec![Kind::Rest], vec![Span::new(1, 1)]));
@@ -140,25 +147,35 @@ fn path_match(pattern: &str, path: &[u8]) -> Option<(Vec<Kind>, Vec<Span>)> {
     (at == path.len()).then_some((kinds, spans))
 }
 
-fn takes(rule: &Rule, lookup: &Lookup<'_>) -> bool {
-    let takes_token = |method: &String| {
+pub(super) fn takes<T: AsRef<str>>(methods: &[T], lookup: &Lookup<'_>) -> bool {
+    let takes_token = |method: &T| {
+        let method = method.as_ref();
         method.as_bytes() == lookup.method_text || method == "GET" && lookup.method == Method::Head
     };
-    rule.methods.is_empty() || rule.methods.iter().any(takes_token)
+    methods.is_empty() || methods.iter().any(takes_token)
 }
 
 fn holds(rule: &Rule, lookup: &Lookup<'_>) -> bool {
-    let fits = |pattern: &ValuePattern, value: &[u8]| match pattern {
+    rule.headers.iter().all(|(name, pattern)| header_holds(name, pattern, lookup))
+        && rule.query.iter().all(|(name, pattern)| query_holds(name, pattern, lookup))
+}
+
+fn fits(pattern: &ValuePattern, value: &[u8]) -> bool {
+    match pattern {
         ValuePattern::Present => true,
         ValuePattern::Exact(text) => value == text.as_bytes(),
         ValuePattern::Prefix(text) => value.starts_with(text.as_bytes()),
-    };
-    let header = |(name, pattern): &(String, ValuePattern)| {
-        lookup.fields.iter().any(|field| {
-            field.name.of(lookup.head).eq_ignore_ascii_case(name.as_bytes())
-                && fits(pattern, field.value.of(lookup.head))
-        })
-    };
+    }
+}
+
+pub(super) fn header_holds(name: &str, pattern: &ValuePattern, lookup: &Lookup<'_>) -> bool {
+    lookup.fields.iter().any(|field| {
+        field.name.of(lookup.head).eq_ignore_ascii_case(name.as_bytes())
+            && fits(pattern, field.value.of(lookup.head))
+    })
+}
+
+pub(super) fn query_holds(name: &str, pattern: &ValuePattern, lookup: &Lookup<'_>) -> bool {
     let pairs: Vec<(Vec<u8>, Vec<u8>)> = lookup
         .query
         .split(|b| *b == b'&')
@@ -169,10 +186,7 @@ fn holds(rule: &Rule, lookup: &Lookup<'_>) -> bool {
             (half(), half())
         })
         .collect();
-    let query = |(name, pattern): &(String, ValuePattern)| {
-        pairs.iter().any(|(key, value)| key == name.as_bytes() && fits(pattern, value))
-    };
-    rule.headers.iter().all(header) && rule.query.iter().all(query)
+    pairs.iter().any(|(key, value)| key == name.as_bytes() && fits(pattern, value))
 }
 
 fn decode(text: &[u8]) -> Vec<u8> {
@@ -224,6 +238,12 @@ pub fn check_bytes(data: &[u8]) {
             Found::NotFound => Answer::NotFound,
         };
         assert_eq!(found, find(&rules, &lookup), "{request:?} {rules:#?}");
+        let id = |(i, rule): (usize, &Rule)| rule.route.unwrap_or(RouteId(i as u32));
+        let winner = match found {
+            Answer::Route(route, _) => rules.iter().enumerate().position(|r| id(r) == route),
+            _ => None,
+        };
+        super::explain::check(&rules, &lookup, winner);
     }
 }
 

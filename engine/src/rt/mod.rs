@@ -67,7 +67,20 @@ pub enum Hangup {
     No,
     /// Sends no more, may still read.
     Half,
+    /// The same, and bytes that it sent before wait to be read.
+    HalfBehindBytes,
     Gone,
+}
+
+/// What it means when a watched client sends no more.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Half {
+    /// It has left.
+    Leaves,
+    /// It has left, unless bytes that it sent before wait to be read: further requests.
+    FineBehindBytes,
+    /// It still wants its answers.
+    Fine,
 }
 
 /// Waits for `io`, but no longer than `watch` allows. Dropping either loses nothing.

@@ -71,9 +71,35 @@ fn check(result: isize) -> io::Result<usize> {
 #[derive(Debug)]
 pub struct Stream {
     source: Source,
+    read: Cell<u64>,
+    written: Cell<u64>,
 }
 
 impl Stream {
+    fn of(source: Source) -> Stream {
+        Stream { source, read: Cell::new(0), written: Cell::new(0) }
+    }
+
+    /// Bytes that were ever read from it.
+    #[inline]
+    pub fn bytes_read(&self) -> u64 {
+        self.read.get()
+    }
+
+    /// Bytes that were ever written to it.
+    #[inline]
+    pub fn bytes_written(&self) -> u64 {
+        self.written.get()
+    }
+
+    #[inline]
+    fn moved(&self, count: &Cell<u64>, done: io::Result<usize>) -> io::Result<usize> {
+        if let Ok(n) = &done {
+            count.set(count.get() + *n as u64);
+        }
+        done
+    }
+
     /// Connects; the caller bounds the wait. TCP streams send without delay (TCP_NODELAY).
     pub async fn connect(address: &EndpointAddress) -> io::Result<Stream> {
         let (domain, to) = match address {
@@ -90,7 +116,7 @@ impl Stream {
             Err(e) if e.raw_os_error() == Some(libc::EINPROGRESS) => true,
             Err(e) => return Err(e),
         };
-        let stream = Stream { source: Source::new(socket.into())? };
+        let stream = Stream::of(Source::new(socket.into())?);
         if waits {
             stream.source.wait(true).await?;
             stream.take_error()?;
@@ -127,9 +153,10 @@ impl Stream {
     pub fn try_read(&self, room: &mut [u8]) -> io::Result<usize> {
         debug_assert!(!room.is_empty(), "a read of nothing looks like the end");
         // SAFETY: writes at most `room.len()` bytes into `room`.
-        check(unsafe {
+        let done = check(unsafe {
             libc::recv(self.handle(), room.as_mut_ptr().cast(), room.len(), libc::MSG_DONTWAIT)
-        })
+        });
+        self.moved(&self.read, done)
     }
 
     /// Writes `head` and `body` as one packet as far as there is room. Returns how many bytes of
@@ -140,21 +167,22 @@ impl Stream {
         if body.is_empty() || head.is_empty() {
             let one = if head.is_empty() { body } else { head };
             // SAFETY: reads `one.len()` bytes of `one`.
-            return check(unsafe {
-                libc::send(self.handle(), one.as_ptr().cast(), one.len(), FLAGS)
-            });
+            let done =
+                check(unsafe { libc::send(self.handle(), one.as_ptr().cast(), one.len(), FLAGS) });
+            return self.moved(&self.written, done);
         }
         let mut parts = [
             libc::iovec { iov_base: head.as_ptr() as *mut _, iov_len: head.len() },
             libc::iovec { iov_base: body.as_ptr() as *mut _, iov_len: body.len() },
         ];
         // SAFETY: an all-zero msghdr is valid; the two parts are live slices and only read.
-        check(unsafe {
+        let done = check(unsafe {
             let mut message: libc::msghdr = std::mem::zeroed();
             message.msg_iov = parts.as_mut_ptr();
             message.msg_iovlen = parts.len();
             libc::sendmsg(self.handle(), &message, FLAGS)
-        })
+        });
+        self.moved(&self.written, done)
     }
 
     /// Whether an idle connection is as it was left: open, and without a byte to read.
@@ -175,10 +203,16 @@ impl Stream {
 
     /// Whether bytes wait to be read.
     pub fn has_unread(&self) -> bool {
-        let mut byte = [0u8; 1];
-        const FLAGS: libc::c_int = libc::MSG_PEEK | libc::MSG_DONTWAIT;
-        // SAFETY: looks at most one byte into a local.
-        unsafe { libc::recv(self.handle(), byte.as_mut_ptr().cast(), 1, FLAGS) > 0 }
+        has_unread(self.handle())
+    }
+
+    /// Bytes that were written and that the far end's kernel has not taken yet. (For a unix socket
+    /// this says something else, and nothing of use: what is written is at the far end.)
+    pub fn unsent(&self) -> usize {
+        let mut bytes: libc::c_int = 0;
+        // SAFETY: TIOCOUTQ (SIOCOUTQ) writes one int into a local.
+        let result = unsafe { libc::ioctl(self.handle(), libc::TIOCOUTQ, &raw mut bytes) };
+        if result == 0 { bytes.max(0) as usize } else { 0 }
     }
 
     pub fn shut(&self, how: Shut) {
@@ -191,8 +225,8 @@ impl Stream {
         unsafe { libc::shutdown(self.handle(), how) };
     }
 
-    /// Closes with a reset, so that a peer that reads to the end sees that the end is missing.
-    pub fn reset(self) {
+    /// Its close will be a reset, so that a peer that reads to the end sees that the end is missing.
+    pub fn reset_on_close(&self) {
         let linger = libc::linger { l_onoff: 1, l_linger: 0 };
         // SAFETY: passes a local linger of the right size.
         unsafe {
@@ -213,28 +247,45 @@ impl Stream {
     }
 }
 
-/// Looks at many sockets with one system call and reports each.
+fn has_unread(fd: RawFd) -> bool {
+    let mut byte = [0u8; 1];
+    const FLAGS: libc::c_int = libc::MSG_PEEK | libc::MSG_DONTWAIT;
+    // SAFETY: looks at most one byte into a local.
+    unsafe { libc::recv(fd, byte.as_mut_ptr().cast(), 1, FLAGS) > 0 }
+}
+
+/// Looks at many sockets with one system call; none for none.
+fn poll(fds: impl Iterator<Item = RawFd>, events: libc::c_short) -> Vec<libc::pollfd> {
+    let mut polls: Vec<libc::pollfd> =
+        fds.map(|fd| libc::pollfd { fd, events, revents: 0 }).collect();
+    if !polls.is_empty() {
+        // SAFETY: `polls` is a live array of the given length. An error leaves it as it is.
+        unsafe { libc::poll(polls.as_mut_ptr(), polls.len() as libc::nfds_t, 0) };
+    }
+    polls
+}
+
+/// Looks at many sockets with one system call, and one more for each whose far end sends no more;
+/// reports those.
 pub fn hangups(looks: &[(u32, i32)], mut report: impl FnMut(u32, Hangup)) {
-    if looks.is_empty() {
-        return;
-    }
-    let mut polls: Vec<libc::pollfd> = looks
-        .iter()
-        .map(|&(_, fd)| libc::pollfd { fd, events: libc::POLLRDHUP, revents: 0 })
-        .collect();
-    // SAFETY: `polls` is a live array of the given length.
-    let n = unsafe { libc::poll(polls.as_mut_ptr(), polls.len() as libc::nfds_t, 0) };
-    if n <= 0 {
-        return;
-    }
-    for (poll, &(index, _)) in polls.iter().zip(looks) {
+    let polls = poll(looks.iter().map(|look| look.1), libc::POLLRDHUP);
+    for (poll, &(index, fd)) in polls.iter().zip(looks) {
         let gone = libc::POLLERR | libc::POLLHUP | libc::POLLNVAL;
         if poll.revents & gone != 0 {
             report(index, Hangup::Gone);
         } else if poll.revents & libc::POLLRDHUP != 0 {
-            report(index, Hangup::Half);
+            // (The poll can't tell: an end is readable, too.)
+            let half = if has_unread(fd) { Hangup::HalfBehindBytes } else { Hangup::Half };
+            report(index, half);
         }
     }
+}
+
+/// Those of some idle connections, by their handles, that are not as they were left: ended, broken
+/// or with bytes that nobody asked for. One system call.
+pub fn not_quiet(handles: &[i32]) -> Vec<i32> {
+    let polls = poll(handles.iter().copied(), libc::POLLIN | libc::POLLRDHUP);
+    polls.iter().filter(|poll| poll.revents != 0).map(|poll| poll.fd).collect()
 }
 
 /// Where a connection came from.
@@ -324,7 +375,7 @@ impl Listener {
                 )
             };
         }
-        Ok((Stream { source: Source::new(fd)? }, peer))
+        Ok((Stream::of(Source::new(fd)?), peer))
     }
 }
 
@@ -433,7 +484,7 @@ impl Bell {
 
 impl Doorbell {
     pub fn adopt(fd: BellEnd) -> io::Result<Doorbell> {
-        Ok(Doorbell { stream: Stream { source: Source::new(fd)? } })
+        Ok(Doorbell { stream: Stream::of(Source::new(fd)?) })
     }
 
     /// Waits for rings. False when every bell is gone.

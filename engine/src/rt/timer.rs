@@ -18,7 +18,7 @@ use std::rc::Rc;
 use std::task::{Poll, Waker};
 use std::time::Duration;
 
-use super::{Hangup, Stop};
+use super::{Half, Hangup, Stop};
 use crate::time::Mono;
 
 /// Length of one tick. Deadlines fire at most this much late.
@@ -50,8 +50,8 @@ const EXPIRED: u8 = 1;
 const GONE: u8 = 2;
 const DRAIN: u8 = 4;
 const LIVE: u8 = 8;
-const HALF_CLOSE_OK: u8 = 16;
-const HALF_CLOSED: u8 = 32;
+const HALF_FINE: u8 = 16;
+const HALF_FINE_BEHIND_BYTES: u8 = 32;
 const SECOND: u8 = 64;
 
 #[derive(Debug)]
@@ -408,11 +408,8 @@ impl Inner {
         let gone = match hangup {
             Hangup::No => false,
             Hangup::Gone => true,
-            Hangup::Half if entry.flags & HALF_CLOSE_OK != 0 => {
-                entry.flags |= HALF_CLOSED;
-                false
-            }
-            Hangup::Half => true,
+            Hangup::Half => entry.flags & HALF_FINE == 0,
+            Hangup::HalfBehindBytes => entry.flags & (HALF_FINE | HALF_FINE_BEHIND_BYTES) == 0,
         };
         if gone {
             entry.flags |= GONE;
@@ -474,18 +471,20 @@ impl Watch {
     }
 
     /// From now on the peer behind `handle` is looked at every [`HANGUP_EVERY`]; one that went
-    /// away ends the wait with [`Stop::Gone`]. A peer that only stops sending counts as gone
-    /// unless `half_close_ok`. Costs two stores: fast exchanges are never looked at.
-    pub fn busy(&self, handle: i32, half_close_ok: bool) {
+    /// away ends the wait with [`Stop::Gone`]; `half` says when a peer that only stops sending
+    /// counts as gone. Costs two stores: fast exchanges are never looked at.
+    pub fn busy(&self, handle: i32, half: Half) {
         let mut inner = self.timers.inner.borrow_mut();
         let round = inner.round;
         let entry = &mut inner.entries[self.index as usize];
         entry.handle = handle;
         entry.busy_round = round;
-        entry.flags &= !HALF_CLOSE_OK;
-        if half_close_ok {
-            entry.flags |= HALF_CLOSE_OK;
-        }
+        entry.flags &= !(HALF_FINE | HALF_FINE_BEHIND_BYTES);
+        entry.flags |= match half {
+            Half::Leaves => 0,
+            Half::FineBehindBytes => HALF_FINE_BEHIND_BYTES,
+            Half::Fine => HALF_FINE,
+        };
         if inner.look_at == Mono::NEVER {
             let at = Mono(inner.tick * TICK_NS).max(super::cached_now()).after(HANGUP_EVERY);
             inner.look_at = at;
@@ -607,14 +606,14 @@ mod tests {
         let (idle, busy, tunnel) =
             (timers.watch(NO_GROUP), timers.watch(NO_GROUP), timers.watch(NO_GROUP));
         idle.idle();
-        busy.busy(5, false);
+        busy.busy(5, Half::Leaves);
         tunnel.tunnel();
         timers.drain_idle();
         assert_eq!(idle.fired(), Some(Stop::Drain));
         assert_eq!((busy.fired(), tunnel.fired()), (None, None));
         busy.idle();
         assert_eq!(busy.fired(), Some(Stop::Drain), "from now on it may");
-        busy.busy(5, false);
+        busy.busy(5, Half::Leaves);
         assert_eq!(timers.cut(Cut::Exchanges), 1, "an idle one loses nothing");
         assert_eq!((busy.fired(), tunnel.fired()), (Some(Stop::Gone), None));
         assert_eq!(timers.cut(Cut::All), 1);

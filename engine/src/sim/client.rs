@@ -250,7 +250,7 @@ pub async fn read_body(reader: &mut Reader<'_>, mut body: Body) -> Option<Vec<u8
     let mut fields = Fields::default();
     loop {
         let mut aux = Vec::new();
-        let step = body.step(&reader.buf, &mut aux, &mut fields).ok()?;
+        let step = body.step(&reader.buf, &mut aux, &mut fields, |_| false).ok()?;
         data.extend_from_slice(&reader.buf[..step.raw]);
         data.extend_from_slice(&aux);
         reader.buf.drain(..step.taken);

@@ -140,7 +140,11 @@ impl Gateway {
                 FromWorker::Adopted(generation) => _ = self.publisher.adopted(generation),
                 FromWorker::Closed(socket) => self.sockets.closed(socket),
                 FromWorker::Report(_) => self.reports += 1,
-                FromWorker::Runs(_) | FromWorker::Failed(_) | FromWorker::Numbers(_) => {}
+                FromWorker::Runs(_)
+                | FromWorker::Failed(_)
+                | FromWorker::Numbers(_)
+                | FromWorker::Untrusted(_)
+                | FromWorker::States(..) => {}
             }
         }
         self.publisher.bury();

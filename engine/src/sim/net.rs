@@ -315,14 +315,27 @@ impl World {
         !pipe.arrived.is_empty()
     }
 
+    /// Bytes that `end` wrote and that are still under way.
+    pub fn unsent(&mut self, end: End) -> usize {
+        let now = self.now;
+        let pipe = &mut self.net.links[end.link].pipes[1 - end.side];
+        pipe.arrive(now);
+        pipe.under_way.iter().map(|(_, bytes)| bytes.len()).sum()
+    }
+
     pub fn hangup(&mut self, end: End) -> Hangup {
         let now = self.now;
         let link = &mut self.net.links[end.link];
         if link.reset[end.side] {
             return Hangup::Gone;
         }
-        let ended = link.pipes[end.side].end_at.is_some_and(|at| at <= now);
-        if ended { Hangup::Half } else { Hangup::No }
+        let pipe = &mut link.pipes[end.side];
+        pipe.arrive(now);
+        match pipe.has_ended(now) {
+            true if pipe.arrived.is_empty() => Hangup::Half,
+            true => Hangup::HalfBehindBytes,
+            false => Hangup::No,
+        }
     }
 
     /// Called when bytes have arrived for `side`.

@@ -297,3 +297,112 @@ fn a_client_that_leaves_is_noticed_within_a_tenth_of_a_second() {
     let (_, origin) = play("", script, half);
     assert!((5_000..=5_100).contains(&origin.end_ms), "{}", origin.end_ms);
 }
+
+#[test]
+fn an_empty_line_behind_a_request_is_no_request() {
+    let script = |s: Rc<Stream>| async move {
+        write(&s, GET);
+        seconds(20).await;
+        write(&s, "\r\n");
+    };
+    let answer = |s: Rc<Stream>| async move { write(&s, OK) };
+    let (client, _) = play("", script, answer);
+    let text = String::from_utf8_lossy(&client.bytes).into_owned();
+    assert!(text.ends_with("\r\n\r\nok"), "no 408: {text}");
+    about(client.end_ms, 75_000); // the line is no sign of life either
+    // Ahead of the first request it buys no time.
+    let script = |s: Rc<Stream>| async move { write(&s, "\r\n") };
+    let (client, _) = play("", script, silent);
+    about(client.end_ms, 10_000);
+    assert!(client.bytes.is_empty());
+    // It still belongs to what follows: one is skipped, two are refused.
+    for (second, status) in [(GET, "200"), ("\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n", "400")] {
+        let script = move |s: Rc<Stream>| async move {
+            write(&s, "\r\n");
+            seconds(5).await;
+            write(&s, second);
+        };
+        let (client, _) = play("", script, answer);
+        starts(&client, &format!("HTTP/1.1 {status} "));
+    }
+    // With a byte of a request behind it the head's clock runs.
+    let script = |s: Rc<Stream>| async move {
+        write(&s, GET);
+        seconds(20).await;
+        write(&s, "\r\n");
+        seconds(20).await;
+        write(&s, "G");
+    };
+    let (client, _) = play("", script, answer);
+    let text = String::from_utf8_lossy(&client.bytes).into_owned();
+    assert!(text.contains(" 408 "), "{text}");
+    assert!((50_000..52_200).contains(&client.end_ms), "{}", client.end_ms);
+}
+
+/// Answers each request a second after it came.
+async fn slow_answers(s: Rc<Stream>) {
+    for _ in 0..2 {
+        seconds(1).await;
+        write(&s, OK);
+    }
+}
+
+#[test]
+fn a_half_close_behind_pipelined_requests_waits_for_their_answers() {
+    const LAST: &str = "GET / HTTP/1.0\r\n\r\n";
+    // Together, and while the first is under way: those bytes are not even read yet.
+    for gap in [0, 400] {
+        let script = move |s: Rc<Stream>| async move {
+            write(&s, GET);
+            pause(Duration::from_millis(gap)).await;
+            write(&s, LAST);
+            s.shut(crate::rt::Shut::Write);
+        };
+        let (client, _) = play("", script, slow_answers);
+        let text = String::from_utf8_lossy(&client.bytes).into_owned();
+        assert_eq!(text.matches("200 OK").count(), 2, "{gap}: {text}");
+        assert!((2_000..2_100).contains(&client.end_ms), "{}", client.end_ms);
+    }
+    // Behind a body that ends too early there is no request.
+    let script = |s: Rc<Stream>| async move {
+        write(&s, "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nhalf");
+        s.shut(crate::rt::Shut::Write);
+    };
+    let (client, _) = play("", script, silent);
+    assert!(client.end_ms <= 100 && client.bytes.is_empty(), "{client:?}");
+}
+
+#[test]
+fn an_idle_connection_that_its_origin_ends_is_given_up_within_a_second() {
+    let script = |s: Rc<Stream>| async move {
+        write(&s, GET);
+        seconds(30).await;
+    };
+    let ends = |s: Rc<Stream>| async move {
+        write(&s, OK);
+        seconds(10).await;
+        s.shut(crate::rt::Shut::Write);
+    };
+    let (_, origin) = play("", script, ends);
+    assert!((10_000..=11_100).contains(&origin.end_ms), "{}", origin.end_ms);
+}
+
+#[test]
+fn a_byte_behind_a_last_request_does_not_reset_the_answer_under_way() {
+    let answer = |s: Rc<Stream>| async move {
+        seconds(1).await;
+        let body = "x".repeat(9000);
+        write(&s, &format!("HTTP/1.1 200 OK\r\nContent-Length: 9000\r\n\r\n{body}"));
+    };
+    // Some of these moments lie between the gateway's last write and its arrival.
+    for late_us in 0..1000 {
+        let script = move |s: Rc<Stream>| async move {
+            write(&s, "GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+            pause(Duration::from_micros(1_000_000 + late_us)).await;
+            write(&s, "\r\n");
+        };
+        let (client, _) = play("", script, answer);
+        let len = client.bytes.len();
+        assert!(client.bytes.ends_with(b"xxx") && len > 9000, "{late_us}: {len} bytes");
+    }
+}

@@ -19,62 +19,82 @@ pub fn pick<'t, C>(
     }
 }
 
-/// Smooth weighted round robin: each usable target earns its weight, the richest is taken and
-/// pays the sum. Over any run of sum-of-weights picks each is taken exactly weight times, evenly
-/// spread. O(targets).
+/// The targets of each endpoint.
+fn by_endpoint<C>(targets: &[Rc<Target<C>>]) -> impl Iterator<Item = &[Rc<Target<C>>]> {
+    targets.chunk_by(|a, b| Rc::ptr_eq(&a.share, &b.share))
+}
+
+/// Smooth weighted round robin: each endpoint with a usable target earns its weight, the richest
+/// is taken and pays the sum. Over any run of sum-of-weights picks each is taken exactly weight
+/// times, evenly spread; of its targets each in turn. O(targets).
 fn round_robin<C>(
     targets: &[Rc<Target<C>>],
     usable: impl Fn(&Target<C>) -> bool,
 ) -> Option<&Rc<Target<C>>> {
-    let (mut best, mut sum): (Option<&Rc<Target<C>>>, i64) = (None, 0);
-    for target in targets.iter().filter(|t| usable(t)) {
-        let credit = target.credit.get() + i64::from(target.weight.get());
-        target.credit.set(credit);
-        sum += i64::from(target.weight.get());
-        if best.is_none_or(|b| credit > b.credit.get()) {
-            best = Some(target);
+    let (mut best, mut sum): (Option<&[Rc<Target<C>>]>, i64) = (None, 0);
+    for endpoint in by_endpoint(targets).filter(|e| e.iter().any(|t| usable(t))) {
+        let share = &endpoint[0].share;
+        let weight = i64::from(share.weight.get());
+        share.credit.set(share.credit.get() + weight);
+        sum += weight;
+        if best.is_none_or(|b| share.credit.get() > b[0].share.credit.get()) {
+            best = Some(endpoint);
         }
     }
-    if let Some(best) = best {
-        best.credit.set(best.credit.get() - sum);
-    }
-    best
+    let best = best?;
+    let share = &best[0].share;
+    share.credit.set(share.credit.get() - sum);
+    let mut turns = (0..best.len()).map(|i| (share.turn.get() as usize + i) % best.len());
+    let at = turns.find(|at| usable(&best[*at]))?;
+    share.turn.set(at as u32 + 1);
+    Some(&best[at])
 }
 
 /// Draws two usable targets by weight and takes the one with fewer requests under way per
-/// weight (Mitzenmacher 2001, the power of two choices).
+/// weight (Mitzenmacher 2001, the power of two choices). A target's weight is its endpoint's,
+/// divided by the endpoint's targets.
 fn least_request<'t, C>(
     targets: &'t [Rc<Target<C>>],
     rng: &mut Rng,
     usable: impl Fn(&Target<C>) -> bool,
 ) -> Option<&'t Rc<Target<C>>> {
-    let a = draw(targets, rng, &usable, None)?;
-    let Some(b) = draw(targets, rng, &usable, Some(a.serial)) else { return Some(a) };
-    let load =
-        |x: &Target<C>, y: &Target<C>| u64::from(x.inflight.get()) * u64::from(y.weight.get());
-    Some(if load(b, a) < load(a, b) { b } else { a })
+    let (a, a_count) = draw(targets, rng, &usable, None)?;
+    let Some((b, b_count)) = draw(targets, rng, &usable, Some(a.serial)) else { return Some(a) };
+    let load = |x: &Target<C>, x_count: usize, y: &Target<C>| {
+        u64::from(x.inflight.get()) * x_count as u64 * u64::from(y.share.weight.get())
+    };
+    Some(if load(b, b_count, a) < load(a, a_count, b) { b } else { a })
 }
 
-/// One usable target other than `except`, with a chance in proportion to its weight.
+/// One usable target other than `except`, with a chance in proportion to its weight, and how many
+/// its endpoint has.
 fn draw<'t, C>(
     targets: &'t [Rc<Target<C>>],
     rng: &mut Rng,
     usable: impl Fn(&Target<C>) -> bool,
     except: Option<u32>,
-) -> Option<&'t Rc<Target<C>>> {
-    let candidates = || targets.iter().filter(|t| usable(t) && Some(t.serial) != except);
-    let sum: u32 = candidates().map(|t| u32::from(t.weight.get())).sum();
+) -> Option<(&'t Rc<Target<C>>, usize)> {
+    let is_candidate = |t: &Target<C>| usable(t) && Some(t.serial) != except;
+    let endpoints = || by_endpoint(targets).filter(|e| e.iter().any(|t| is_candidate(t)));
+    let weight = |endpoint: &[Rc<Target<C>>]| u32::from(endpoint[0].share.weight.get());
+    let sum: u32 = endpoints().map(weight).sum();
     if sum == 0 {
         return None;
     }
     let mut at = rng.below(sum);
-    candidates().find(|t| match at.checked_sub(u32::from(t.weight.get())) {
+    let endpoint = endpoints().find(|e| match at.checked_sub(weight(e)) {
         Some(left) => {
             at = left;
             false
         }
         None => true,
-    })
+    })?;
+    let candidates = || endpoint.iter().filter(|t| is_candidate(t));
+    let nth = match endpoint.len() {
+        1 => 0, // Fast path: no second draw.
+        _ => rng.below(candidates().count() as u32) as usize,
+    };
+    candidates().nth(nth).map(|target| (target, endpoint.len()))
 }
 
 /// One of `weights` (id, weight) in proportion; `sum` is above zero.
@@ -97,24 +117,13 @@ mod tests {
     use super::*;
     use crate::ids::EndpointId;
     use crate::snapshot::EndpointAddress;
-    use crate::time::Mono;
-    use crate::upstream::pool::Pool;
-    use std::cell::{Cell, RefCell};
+    use crate::upstream::Share;
 
     fn targets(weights: &[u16]) -> Vec<Rc<Target<()>>> {
         let target = |(index, &weight): (usize, &u16)| {
-            Rc::new(Target {
-                serial: index as u32,
-                endpoint: Cell::new(EndpointId(index as u32)),
-                text: "x".into(),
-                address: EndpointAddress::Unix("/x".into()),
-                weight: Cell::new(weight),
-                inflight: Cell::new(0),
-                refusals: Cell::new(0),
-                shunned_until: Cell::new(Mono(0)),
-                credit: Cell::new(0),
-                pool: RefCell::new(Pool::new(1)),
-            })
+            let address = EndpointAddress::Unix("/x".into());
+            let endpoint = EndpointId(index as u32);
+            Target::new(index as u32, endpoint, "x".into(), address, Share::new(weight), 1)
         };
         weights.iter().enumerate().map(target).collect()
     }

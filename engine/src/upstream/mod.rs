@@ -6,66 +6,19 @@
 pub mod balance;
 pub mod pool;
 pub mod retry;
+pub mod state;
+pub mod target;
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 use std::task::Waker;
-use std::time::Duration;
 
 use crate::ids::EndpointId;
 use crate::rng::Rng;
 use crate::snapshot::{Balance, Endpoint, EndpointAddress, Upstream};
 use crate::time::Mono;
-use pool::Pool;
-
-/// First pause of a target that refused a connection; doubles with each refusal in a row.
-pub const SHUN_FIRST: Duration = Duration::from_millis(500);
-pub const SHUN_MAX: Duration = Duration::from_secs(15);
-/// Targets tried for one request at most.
-pub const TRIES_MAX: usize = 4;
-
-/// One address of an upstream. `C` is a connection.
-#[derive(Debug)]
-pub struct Target<C> {
-    /// Told apart from every other target of this worker.
-    pub serial: u32,
-    /// In the upstream as this worker last adopted it; exchanges may still run on an older one.
-    endpoint: Cell<EndpointId>,
-    /// The endpoint as written: what it is known by over generations.
-    pub text: Box<str>,
-    pub address: EndpointAddress,
-    pub weight: Cell<u16>,
-    /// Exchanges under way on it.
-    pub inflight: Cell<u32>,
-    /// Refused connections in a row.
-    refusals: Cell<u32>,
-    shunned_until: Cell<Mono>,
-    /// Cursor of weighted round robin.
-    pub(crate) credit: Cell<i64>,
-    pub pool: RefCell<Pool<C>>,
-}
-
-impl<C> Target<C> {
-    pub fn is_shunned(&self, now: Mono) -> bool {
-        self.shunned_until.get() > now
-    }
-
-    /// A connection was refused or timed out: skipped for a while, longer each time in a row.
-    pub fn refused(&self, now: Mono) {
-        let times = self.refusals.get().min(8);
-        self.refusals.set(times + 1);
-        self.shunned_until.set(now.after((SHUN_FIRST * (1 << times)).min(SHUN_MAX)));
-        self.pool.borrow_mut().clear();
-    }
-
-    pub fn connected(&self) {
-        if self.refusals.get() != 0 {
-            self.refusals.set(0);
-            self.shunned_until.set(Mono(0));
-        }
-    }
-}
+pub use target::{Share, Target, Tried};
 
 /// Addresses of a name as control resolved them, for every endpoint that has it.
 #[derive(Debug, Clone)]
@@ -82,16 +35,6 @@ impl Resolved {
     }
 }
 
-impl<C> Target<C> {
-    /// The value of `Host` under `HostMode::Endpoint`; a unix socket's is `localhost`.
-    pub fn host_text(&self) -> &[u8] {
-        match self.address {
-            EndpointAddress::Unix(_) => b"localhost",
-            _ => self.text.as_bytes(),
-        }
-    }
-}
-
 /// Targets of one endpoint.
 type Kept<C> = Vec<Rc<Target<C>>>;
 
@@ -102,6 +45,7 @@ pub type Seat = (u32, u32);
 #[derive(Debug)]
 pub struct Local<C> {
     balance: Cell<Balance>,
+    /// By endpoint: those of one share stand together.
     targets: RefCell<Vec<Rc<Target<C>>>>,
     next_serial: Cell<u32>,
     pool_idle: Cell<usize>,
@@ -111,38 +55,6 @@ pub struct Local<C> {
     pub open_max: Cell<u32>,
     /// Exchanges that wait for a connection below `open_max`.
     waiters: RefCell<Vec<Waker>>,
-}
-
-/// Targets one request has tried.
-#[derive(Debug, Default, Clone, Copy)]
-pub struct Tried {
-    serials: [u32; TRIES_MAX],
-    len: u8,
-}
-
-impl Tried {
-    pub fn add(&mut self, serial: u32) {
-        if let Some(place) = self.serials.get_mut(self.len as usize) {
-            *place = serial;
-            self.len += 1;
-        }
-    }
-
-    pub fn has(&self, serial: u32) -> bool {
-        self.serials[..self.len as usize].contains(&serial)
-    }
-
-    pub fn len(&self) -> usize {
-        self.len as usize
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.len == 0
-    }
-
-    pub fn is_full(&self) -> bool {
-        self.len as usize == TRIES_MAX
-    }
 }
 
 impl<C> Local<C> {
@@ -185,11 +97,14 @@ impl<C> Local<C> {
             match old.get_mut(&endpoint.text).and_then(VecDeque::pop_front) {
                 Some((_, kept)) => targets.extend(kept.into_iter().inspect(|target| {
                     target.endpoint.set(id);
-                    target.weight.set(endpoint.weight);
+                    target.share.weight.set(endpoint.weight);
                     target.pool.borrow_mut().set_idle_max(upstream.pool_idle as usize);
                 })),
                 None if matches!(endpoint.address, EndpointAddress::Name { .. }) => {}
-                None => targets.push(self.target(id, endpoint, endpoint.address.clone())),
+                None => {
+                    let share = Share::new(endpoint.weight);
+                    targets.push(self.target(id, endpoint, share, endpoint.address.clone()));
+                }
             }
         }
         let gone = old.into_values().flatten().flat_map(|(_, kept)| kept);
@@ -203,21 +118,17 @@ impl<C> Local<C> {
         self.targets.borrow().iter().for_each(|t| t.pool.borrow_mut().close());
     }
 
-    fn target(&self, id: EndpointId, of: &Endpoint, address: EndpointAddress) -> Rc<Target<C>> {
+    fn target(
+        &self,
+        id: EndpointId,
+        of: &Endpoint,
+        share: Rc<Share>,
+        address: EndpointAddress,
+    ) -> Rc<Target<C>> {
         let serial = self.next_serial.get();
         self.next_serial.set(serial.wrapping_add(1));
-        Rc::new(Target {
-            serial,
-            endpoint: Cell::new(id),
-            text: of.text.clone(),
-            address,
-            weight: Cell::new(of.weight),
-            inflight: Cell::new(0),
-            refusals: Cell::new(0),
-            shunned_until: Cell::new(Mono(0)),
-            credit: Cell::new(0),
-            pool: RefCell::new(Pool::new(self.pool_idle.get())),
-        })
+        let idle_max = self.pool_idle.get();
+        Target::new(serial, id, of.text.clone(), address, share, idle_max)
     }
 
     /// Takes the addresses of a name. Those that stay keep their pools; an empty answer never
@@ -232,6 +143,8 @@ impl<C> Local<C> {
 
     fn resolve_endpoint(&self, id: EndpointId, endpoint: &Endpoint, resolved: &Resolved) {
         let mut targets = self.targets.borrow_mut();
+        let share = targets.iter().find(|t| t.endpoint.get() == id).map(|t| t.share.clone());
+        let share = share.unwrap_or_else(|| Share::new(endpoint.weight));
         let is_kept = |t: &Rc<Target<C>>| {
             t.endpoint.get() != id
                 || matches!(&t.address, EndpointAddress::Ip(ip) if resolved.addresses.contains(ip))
@@ -242,7 +155,8 @@ impl<C> Local<C> {
             let address = EndpointAddress::Ip(ip);
             let known = |t: &Rc<Target<C>>| t.endpoint.get() == id && t.address == address;
             if !targets.iter().any(known) {
-                targets.push(self.target(id, endpoint, address));
+                let at = targets.partition_point(|t| t.endpoint.get().index() <= id.index());
+                targets.insert(at, self.target(id, endpoint, share.clone(), address));
             }
         }
     }
@@ -252,10 +166,10 @@ impl<C> Local<C> {
     pub fn pick(&self, now: Mono, rng: &mut Rng, tried: &Tried) -> Option<Rc<Target<C>>> {
         let targets = self.targets.borrow();
         if let [only] = targets.as_slice() {
-            let usable = only.weight.get() > 0 && tried.is_empty();
+            let usable = only.share.weight.get() > 0 && tried.is_empty();
             return usable.then(|| only.clone()); // Fast path.
         }
-        let fresh = |t: &Target<C>| !tried.has(t.serial) && t.weight.get() > 0;
+        let fresh = |t: &Target<C>| !tried.has(t.serial) && t.share.weight.get() > 0;
         balance::pick(self.balance.get(), &targets, rng, |t| fresh(t) && !t.is_shunned(now))
             .or_else(|| balance::pick(self.balance.get(), &targets, rng, fresh))
             .cloned()
@@ -265,6 +179,16 @@ impl<C> Local<C> {
     pub fn expire(&self, now: Mono) -> bool {
         let targets = self.targets.borrow();
         targets.iter().filter(|t| t.pool.borrow_mut().expire(now)).count() > 0
+    }
+
+    /// Shows every idle connection.
+    pub fn each_idle(&self, mut show: impl FnMut(&C)) {
+        self.targets.borrow().iter().for_each(|t| t.pool.borrow().iter().for_each(&mut show));
+    }
+
+    /// Drops the idle connections for which `keep` says no.
+    pub fn retain_idle(&self, keep: impl Fn(&C) -> bool) {
+        self.targets.borrow().iter().for_each(|t| t.pool.borrow_mut().retain(&keep));
     }
 
     /// Makes room under `open_max` by dropping the idle connection of another target.
@@ -317,6 +241,9 @@ impl<C> Local<C> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use super::target::{SHUN_FIRST, TRIES_MAX};
     use super::*;
     use crate::snapshot::{Endpoint, HostMode};
 
@@ -394,6 +321,53 @@ mod tests {
     }
 
     #[test]
+    fn a_names_weight_counts_once_however_many_addresses_it_has() {
+        let model = upstream(&[("a.internal", 2), ("10.0.0.9:1", 1), ("b.internal", 1)]);
+        let local: Local<u8> = Local::new(&model, (0, 1));
+        let resolve = |host: &str, ips: &[&str]| {
+            let addresses = ips.iter().map(|ip| ip.parse().unwrap()).collect();
+            local.resolve(&model, &Resolved { host: host.into(), port: 80, addresses });
+        };
+        // In an order that would tear the targets of one name apart.
+        resolve("a.internal", &["10.0.1.1:80"]);
+        resolve("b.internal", &["10.0.2.1:80", "10.0.2.2:80"]);
+        resolve("a.internal", &["10.0.1.1:80", "10.0.1.2:80", "10.0.1.3:80"]);
+        let mut rng = Rng::from_u64(1);
+        let mut counts = std::collections::BTreeMap::new();
+        for turn in 1..=120 {
+            let target = local.pick(Mono(1), &mut rng, &Tried::default()).unwrap();
+            *counts.entry(target.endpoint.get().index()).or_insert(0) += 1;
+            *counts.entry(1000 + target.serial as usize).or_insert(0) += 1;
+            let exact = turn % 4 != 0 || counts[&0] == turn / 2 && counts[&2] == turn / 4;
+            assert!(exact, "after {turn}: {counts:?}");
+        }
+        let each: Vec<i32> = counts.range(1000..).map(|(_, count)| *count).collect();
+        assert_eq!(each, [30, 20, 15, 15, 20, 20], "addresses take turns");
+        // One address that refuses leaves its name's share to the others.
+        local.targets.borrow()[0].refused(Mono(1));
+        let picks = (0..40).map(|_| local.pick(Mono(1), &mut rng, &Tried::default()).unwrap());
+        assert_eq!(picks.filter(|t| t.endpoint.get().index() == 0).count(), 20);
+        local.balance.set(Balance::LeastRequest);
+        let picks = (0..4000).map(|_| local.pick(Mono(1), &mut rng, &Tried::default()).unwrap());
+        let of_a = picks.filter(|t| t.endpoint.get().index() == 0).count();
+        assert!((1400..2200).contains(&of_a), "{of_a} of 4000 by two drawn");
+    }
+
+    #[test]
+    fn every_target_may_be_tried_up_to_the_bound() {
+        let texts: Vec<String> = (1..=20).map(|i| format!("10.0.0.{i}:1")).collect();
+        let endpoints: Vec<(&str, u16)> = texts.iter().map(|text| (&**text, 1)).collect();
+        let local: Local<()> = Local::new(&upstream(&endpoints), (0, 1));
+        let (mut rng, mut tried) = (Rng::from_u64(1), Tried::default());
+        while !tried.is_full() {
+            let target = local.pick(Mono(1), &mut rng, &tried).expect("some are left");
+            assert!(!tried.has(target.serial));
+            tried.add(target.serial);
+        }
+        assert_eq!(tried.len(), TRIES_MAX);
+    }
+
+    #[test]
     fn endpoints_that_stay_keep_their_pools_over_generations() {
         let local: Local<u8> =
             Local::new(&upstream(&[("10.0.0.1:1", 1), ("10.0.0.2:1", 1)]), (0, 1));
@@ -406,7 +380,7 @@ mod tests {
         local.adopt(&upstream(&[("10.0.0.3:1", 1), ("10.0.0.2:1", 7)]), (0, 1));
         let now = targets();
         assert_eq!(now.len(), 2);
-        assert_eq!((&*now[1].text, now[1].weight.get(), now[1].serial), ("10.0.0.2:1", 7, 1));
+        assert_eq!((&*now[1].text, now[1].share.weight.get(), now[1].serial), ("10.0.0.2:1", 7, 1));
         assert_eq!(local.idle_len(), 1);
         assert!(!first.pool.borrow_mut().checkin(3, Mono(1), Mono::NEVER), "closed for good");
         // Twice the same text are two endpoints, and stay two.

@@ -62,6 +62,16 @@ impl<C> Pool<C> {
         !self.idle.is_empty()
     }
 
+    /// Those that wait, oldest first.
+    pub fn iter(&self) -> impl Iterator<Item = &C> {
+        self.idle.iter().map(|idle| &idle.connection)
+    }
+
+    /// Drops those for which `keep` says no.
+    pub fn retain(&mut self, keep: impl Fn(&C) -> bool) {
+        self.idle.retain(|idle| keep(&idle.connection));
+    }
+
     pub fn drop_oldest(&mut self) -> bool {
         self.idle.pop_front().is_some()
     }

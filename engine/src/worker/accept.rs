@@ -146,12 +146,17 @@ pub(super) struct Acceptor {
 }
 
 /// One connection's place among those allowed; given back when dropped.
-#[derive(Debug)]
 pub struct Place {
     worker: Rc<Worker>,
     pub(super) listening: Rc<Listening>,
-    using: RefCell<Option<Use>>,
+    using: Cell<Option<Use>>,
     client: Option<u64>,
+}
+
+impl std::fmt::Debug for Place {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Place").field("listening", &self.listening.key).finish_non_exhaustive()
+    }
 }
 
 impl Place {
@@ -243,7 +248,7 @@ fn admit(w: &Rc<Worker>, stream: Stream, peer: Peer, listening: &Rc<Listening>) 
     let mut place = Place {
         worker: w.clone(),
         listening: listening.clone(),
-        using: RefCell::new(Some(Use::of(listening))),
+        using: Cell::new(Some(Use::of(listening))),
         client: None,
     };
     let ip = match peer {

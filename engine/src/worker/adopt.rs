@@ -8,7 +8,7 @@ use crate::rt;
 use crate::rt::timer::Cut;
 use crate::worker::Worker;
 use crate::worker::accept::{self, Acceptor, Listening, Socket, Use};
-use crate::worker::mailbox::{Adoption, FromWorker, ToWorker};
+use crate::worker::mailbox::{Adoption, AskedStates, FromWorker, ToWorker};
 use crate::worker::view::View;
 
 impl Worker {
@@ -37,7 +37,16 @@ impl Worker {
                 self.outbox.tell(self.id, FromWorker::Numbers(counted));
             }
             ToWorker::Resolved(resolved) => self.view().resolve(&resolved),
+            ToWorker::States(asked) => self.tell_states(&asked),
         }
+    }
+
+    fn tell_states(&self, asked: &AskedStates) {
+        let view = self.view();
+        let known = view.upstreams.iter().zip(&view.snapshot.keys.upstreams);
+        let here = known.filter(|(_, key)| asked.upstreams.contains(key));
+        let states = here.map(|(local, key)| (*key, local.states(rt::now()))).collect();
+        self.outbox.tell(self.id, FromWorker::States(asked.ask, states));
     }
 
     fn cut(&self, what: Cut) {

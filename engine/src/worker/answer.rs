@@ -29,6 +29,8 @@ pub struct Answered {
     pub keep_until: Option<Mono>,
     /// A 101: what the origin has already sent through the tunnel.
     pub tunnel: Option<Option<Buf>>,
+    /// A part of its body came behind the head.
+    pub relayed: bool,
 }
 
 /// An answer that was not.
@@ -83,15 +85,28 @@ pub async fn answer(
                 close: true,
                 keep_until: None,
                 tunnel: Some(buf),
+                relayed: false,
             }),
-            Err(stop) => Err(failed(Failure::of_client(stop, Failure::BodyTimeout))),
+            Err(stop) => Err(failed(of_client(x, stop))),
         };
     }
-    body(x, up, watch, gate, buf, out, begun).await.map_err(failed)
+    body(x, up, watch, gate, buf, out, begun).await.map_err(|failure| match failure {
+        Failure::BadAnswer => {
+            gate.head_seen.set(false);
+            Failed { failure, head_sent: false, client_has_bytes }
+        }
+        failure => failed(failure),
+    })
 }
 
 fn failed(failure: Failure) -> Failed {
     Failed { failure, head_sent: true, client_has_bytes: true }
+}
+
+/// What ended a wait for the client to take its answer.
+fn of_client(x: &Exchange<'_>, stop: Stop) -> Failure {
+    let is_late = stop == Stop::Expired && x.is_past_deadline(rt::now());
+    if is_late { Failure::Deadline } else { Failure::of_client(stop, Failure::ClientSlow) }
 }
 
 /// Reads up to the final head and writes it into `out`.
@@ -121,7 +136,7 @@ async fn head(
                         gate.writing.set(true);
                         send(&x.conn.stream, out, &[], &[], watch, &mut pace)
                             .await
-                            .map_err(|s| Failure::of_client(s, Failure::ClientSlow))?;
+                            .map_err(|stop| of_client(x, stop))?;
                         gate.writing.set(false);
                         out.clear();
                     }
@@ -172,6 +187,9 @@ fn look(
     };
     let is_interim = status < 200 && !is_tunnel;
     let now = rt::cached_now();
+    if !is_interim {
+        x.noted.first_byte.set(now);
+    }
     let date = w.date(now);
     let framing = answer.framing;
     let way = match framing {
@@ -233,7 +251,8 @@ fn is_whole(framing: BodyFraming, bytes: &[u8]) -> bool {
     }
 }
 
-/// Relays the body, the first part together with the head.
+/// Relays the body, the first part together with the head. [`Failure::BadAnswer`]: that part is
+/// broken, and nothing went out.
 async fn body(
     x: &Exchange<'_>,
     up: &Stream,
@@ -249,15 +268,18 @@ async fn body(
     let silence = if events { x.route.tunnel_timeout } else { x.route.body_timeout };
     let mut reading = Pace::plain(silence, x.deadline);
     let mut in_a_row = 0;
+    let mut relayed = false;
     loop {
         let mut aux = w.scratch();
         let input = buf.as_ref().map_or(&[][..], Buf::filled);
-        let step = body.step(input, &mut aux, &mut w.trailers.borrow_mut());
-        let step = step.map_err(|_| Failure::Truncated)?;
+        let step = body.step(input, &mut aux, &mut w.trailers.borrow_mut(), |_| false);
+        // The head waits in `out` for the first part.
+        let broken = if out.is_empty() { Failure::Truncated } else { Failure::BadAnswer };
+        let step = step.map_err(|_| broken)?;
         let raw = &input[..step.raw];
         send(&x.conn.stream, &out, raw, &aux, watch, &mut writing)
             .await
-            .map_err(|s| Failure::of_client(s, Failure::BodyTimeout))?;
+            .map_err(|stop| of_client(x, stop))?;
         out.clear();
         if let Some(bytes) = &mut buf {
             bytes.consume(step.taken);
@@ -265,6 +287,7 @@ async fn body(
         if body.is_done() {
             break;
         }
+        relayed = true;
         match next_part(x, up, watch, &mut buf, &mut reading, &mut in_a_row).await {
             Ok(0) => {
                 if !body.end(&mut out) {
@@ -274,13 +297,14 @@ async fn body(
             }
             Ok(_) => {}
             Err(Stop::Broken(_)) => return Err(Failure::Truncated),
+            Err(Stop::Expired) if x.is_past_deadline(rt::now()) => return Err(Failure::Deadline),
             Err(Stop::Expired) => return Err(Failure::BodyTimeout),
             Err(Stop::Gone | Stop::Drain) => return Err(Failure::ClientGone),
         }
     }
     let unread = buf.is_some_and(|b| !b.is_empty());
     let keep_until = keep_until.filter(|_| !unread && gate.request_done.get());
-    Ok(Answered { status, close, keep_until, tunnel: None })
+    Ok(Answered { status, close, keep_until, tunnel: None, relayed })
 }
 
 async fn next_part(

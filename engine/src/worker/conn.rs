@@ -9,6 +9,7 @@
 //!        └── drain, timeout ─┴─▶ close | linger | reset
 //! ```
 
+use std::cell::Cell;
 use std::io;
 use std::net::IpAddr;
 use std::rc::Rc;
@@ -18,7 +19,6 @@ use parser::{ErrorKind, ParseError};
 
 use crate::h1::server::Request;
 use crate::http::forwarded::{AddressText, is_trusted};
-use crate::http::problem::Problem;
 use crate::router::Router;
 use crate::rt::{self, Buf, Shut, Stop, Stream, Watch};
 use crate::snapshot::Listener;
@@ -31,7 +31,11 @@ use crate::worker::{Worker, own};
 
 /// What is discarded of a client that still sends after its answer.
 const LINGER_BYTES_MAX: usize = 1 << 20;
+/// How long it may send nothing, and take nothing of what is under way to it.
 const LINGER_MAX: Duration = Duration::from_secs(2);
+/// And how long all of that may take.
+const LINGER_TOTAL_MAX: Duration = Duration::from_secs(30);
+const EMPTY_LINE: &[u8] = b"\r\n";
 /// Pipelined requests served before other connections get their turn.
 const REQUESTS_IN_A_ROW: u32 = 512;
 
@@ -44,6 +48,8 @@ pub struct Conn {
     pub peer: Option<IpAddr>,
     pub peer_text: AddressText,
     pub(super) place: Place,
+    /// The empty line that may go before a request was read (RFC 9112 §2.2), and nothing since.
+    empty_line: Cell<bool>,
 }
 
 impl Conn {
@@ -75,34 +81,48 @@ impl Conn {
     }
 }
 
-/// Serves one connection to its end.
-pub async fn serve(w: Rc<Worker>, stream: Stream, peer: Option<IpAddr>, place: Place) {
+/// Serves one connection to its end. What it holds is captured once: as arguments of an async fn
+/// it would be stored twice, and an idle connection is little else.
+pub fn serve(
+    w: Rc<Worker>,
+    stream: Stream,
+    peer: Option<IpAddr>,
+    place: Place,
+) -> impl Future<Output = ()> {
     let watch = w.timers.watch(place.listening.key.0);
     let peer_text = AddressText::new(peer);
     w.recorder.borrow_mut().whole.connections += 1;
-    let conn = Conn { w, stream, watch, peer, peer_text, place };
-    if conn.is_draining() {
-        conn.watch.drain();
-    }
-    match spells(&conn).await {
-        // A plain close with unread input would reset the answer away.
-        Next::KeepAlive | Next::Close if conn.stream.has_unread() => linger(&conn).await,
-        Next::KeepAlive | Next::Close => {}
-        Next::Linger => linger(&conn).await,
-        Next::Reset => conn.stream.reset(),
+    let conn = Conn { w, stream, watch, peer, peer_text, place, empty_line: Cell::new(false) };
+    async move {
+        let conn = &conn;
+        if conn.is_draining() {
+            conn.watch.drain();
+        }
+        let is_cut_off = match spells(conn).await {
+            // A plain close with unread input would reset the answer away, and so would a byte
+            // that comes behind the close, as long as the answer is under way.
+            Next::KeepAlive | Next::Close => {
+                conn.stream.has_unread() || conn.peer.is_some() && conn.stream.unsent() > 0
+            }
+            Next::Linger => true,
+            Next::Reset => {
+                conn.stream.reset_on_close();
+                false
+            }
+        };
+        if is_cut_off {
+            // Boxed: every idle connection would have its room.
+            Box::pin(linger(conn)).await;
+        }
     }
 }
 
 async fn spells(conn: &Conn) -> Next {
-    let (head_timeout, mut idle_timeout) = {
-        let view = conn.view();
-        let listener = conn.listener(&view);
-        (listener.head_timeout, listener.idle_timeout)
-    };
+    let head_timeout = conn.listener(&conn.view()).head_timeout;
     // The first head is timed from the accept on (RFC-less, but what slowloris asks for).
-    let mut head_deadline = Some(rt::now().after(head_timeout));
+    let mut deadline = rt::now().after(head_timeout);
+    let mut head_deadline = Some(deadline);
     loop {
-        let deadline = head_deadline.unwrap_or_else(|| rt::cached_now().after(idle_timeout));
         conn.watch.arm(deadline);
         conn.watch.idle();
         // What was sent before the drain began, or together with it, is still served.
@@ -114,18 +134,26 @@ async fn spells(conn: &Conn) -> Next {
         match spell.await {
             // The drain began behind the answer's head, which has not said so: a request that has
             // come since is served, and its answer says it.
-            Next::KeepAlive if conn.is_draining() && !is_due() => return Next::Close,
-            Next::KeepAlive => {}
-            closes => return closes,
+            Some(Next::KeepAlive) if conn.is_draining() && !is_due() => return Next::Close,
+            Some(Next::KeepAlive) => {
+                head_deadline = None;
+                let idle_timeout = conn.listener(&conn.view()).idle_timeout;
+                deadline = rt::cached_now().after(idle_timeout);
+            }
+            // Nothing came that begins a request: the wait goes on.
+            None => {}
+            Some(closes) => return closes,
         }
-        head_deadline = None;
-        idle_timeout = conn.listener(&conn.view()).idle_timeout;
     }
 }
 
-/// From the first byte of a request until nothing more is there to be done.
-async fn busy(conn: &Conn, head_deadline: Option<Mono>) -> Next {
+/// From the first byte of a request until nothing more is there to be done. `None`: no request
+/// came.
+async fn busy(conn: &Conn, head_deadline: Option<Mono>) -> Option<Next> {
     let mut buf = conn.w.bufs.lease();
+    if conn.empty_line.take() {
+        buf.extend(EMPTY_LINE); // so that what may follow it is judged as if they came together
+    }
     let mut request = conn.w.take_request();
     let next = requests(conn, &mut buf, &mut request, head_deadline).await;
     conn.w.give_request(request);
@@ -137,7 +165,8 @@ async fn requests(
     buf: &mut Buf,
     request: &mut Request,
     head_deadline: Option<Mono>,
-) -> Next {
+) -> Option<Next> {
+    let mut served = None;
     let mut deadline = head_deadline;
     let mut in_a_row = 0;
     loop {
@@ -152,24 +181,25 @@ async fn requests(
             deadline.take().unwrap_or_else(|| now.after(conn.listener(&conn.view()).head_timeout));
         match next_head(conn, buf, request, deadline_now).await {
             Head::Complete => {}
-            Head::Nothing => return Next::KeepAlive,
-            Head::End => return Next::Close,
-            Head::Refused(next) => return next,
+            Head::Nothing => return served,
+            Head::End => return Some(Next::Close),
+            Head::Refused(next) => return Some(next),
         }
         let next = exchange(conn, buf, request).await;
-        if conn.watch.fired() == Some(Stop::Gone) {
-            return Next::Close;
+        if next == Next::KeepAlive && conn.watch.fired() == Some(Stop::Gone) {
+            return Some(Next::Close);
         }
         if next != Next::KeepAlive || buf.is_empty() {
-            return next;
+            return Some(next);
         }
+        served = Some(next);
         request.reset();
     }
 }
 
 enum Head {
     Complete,
-    /// Woken for nothing: no byte was there.
+    /// No byte of a request is there.
     Nothing,
     /// The client left.
     End,
@@ -182,7 +212,7 @@ async fn next_head(conn: &Conn, buf: &mut Buf, request: &mut Request, deadline: 
         if fresh {
             let view = conn.view();
             let limits = conn.listener(&view).limits;
-            match request.begin(buf.filled(), &limits, view.any_encoded_slash) {
+            match request.begin(buf.filled(), &limits, view.relaxed.encoded_slash) {
                 Ok(true) => return Head::Complete,
                 Ok(false) => {}
                 Err(e) => return Head::Refused(own::refuse_head(conn, buf, request, e).await),
@@ -203,13 +233,17 @@ async fn next_head(conn: &Conn, buf: &mut Buf, request: &mut Request, deadline: 
                 if buf.is_empty() {
                     return Head::Nothing;
                 }
+                if buf.filled() == EMPTY_LINE {
+                    buf.consume(EMPTY_LINE.len());
+                    conn.empty_line.set(true);
+                    return Head::Nothing;
+                }
                 conn.watch.arm(deadline);
                 match conn.stream.readable(&conn.watch).await {
                     // The exchange's clock starts when its head is whole.
                     Ok(()) => _ = rt::now(),
                     Err(Stop::Expired) => {
-                        let next = own::problem(conn, buf, request, Problem::RequestTimeout, "");
-                        return Head::Refused(next.await);
+                        return Head::Refused(own::timed_out(conn, buf, request).await);
                     }
                     Err(_) => return Head::End,
                 }
@@ -220,14 +254,27 @@ async fn next_head(conn: &Conn, buf: &mut Buf, request: &mut Request, deadline: 
 }
 
 /// Lets the client read its answer: no more is sent, what still comes is discarded, for a
-/// bounded while (RFC 9112 §9.6).
+/// bounded while (RFC 9112 §9.6). Holds no buffer while it waits.
 async fn linger(conn: &Conn) {
     conn.stream.shut(Shut::Write);
-    conn.watch.arm(rt::now().after(LINGER_MAX));
+    let mut now = rt::now();
+    let end = now.after(LINGER_TOTAL_MAX);
+    let mut unsent = conn.stream.unsent();
     let mut discarded = 0;
+    conn.watch.arm(now.after(LINGER_MAX));
     while discarded < LINGER_BYTES_MAX {
-        if conn.stream.readable(&conn.watch).await.is_err() {
-            return;
+        match conn.stream.readable(&conn.watch).await {
+            Ok(()) => {}
+            Err(Stop::Expired) => {
+                now = rt::now();
+                let before = std::mem::replace(&mut unsent, conn.stream.unsent());
+                if unsent >= before || now >= end {
+                    return;
+                }
+                conn.watch.arm(now.after(LINGER_MAX)); // it takes its answer, slowly
+                continue;
+            }
+            Err(_) => return,
         }
         let mut buf = conn.w.bufs.lease();
         match conn.stream.try_read(buf.room()) {
@@ -236,5 +283,21 @@ async fn linger(conn: &Conn) {
             Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
             Err(_) => return,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn size_of_future<A, B, C, D, F>(_: fn(A, B, C, D) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    /// An idle connection costs this, its socket, and what the runtime keeps of a task.
+    #[test]
+    fn the_future_of_an_idle_connection_is_small() {
+        let size = size_of_future(serve);
+        assert!(size <= 336, "{size} bytes");
     }
 }

@@ -144,7 +144,7 @@ async fn open(
     let (w, watch) = (&x.conn.w, &x.conn.watch);
     let upstream = x.view.snapshot.upstream(id);
     let local = &x.view.upstreams[id.index()];
-    watch.busy(x.conn.stream.handle(), x.request.half_close_ok());
+    x.watch_client(watch);
     while !local.may_open() {
         if local.drop_one_idle() {
             continue;

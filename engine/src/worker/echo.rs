@@ -46,7 +46,7 @@ pub async fn echo(x: &Exchange<'_>) -> Done {
     let mut pace = Pace::of_body(x);
     let sent = send(&x.conn.stream, &out, &[], &[], &x.conn.watch, &mut pace).await;
     let next = match (sent, stays) {
-        (Err(_), _) => Next::Close,
+        (Err(_), _) => Next::Reset,
         (Ok(()), true) => Next::KeepAlive,
         (Ok(()), false) => Next::Linger,
     };
@@ -78,7 +78,7 @@ async fn read_body(x: &Exchange<'_>) -> Result<Buf, Failure> {
     }
     loop {
         let mut aux = w.scratch();
-        let step = body.step(input.filled(), &mut aux, &mut w.trailers.borrow_mut());
+        let step = x.step(&mut body, input.filled(), &mut aux);
         let step = step.map_err(|_| Failure::ClientBody)?;
         let raw = &input.filled()[..step.raw];
         if data.len() + raw.len() + aux.len() > ECHO_BODY_MAX

@@ -10,37 +10,35 @@
 use std::cell::Cell;
 use std::rc::Rc;
 
-use parser::path::PathOptions;
-use parser::target::Form;
-use parser::{FieldId, Method};
+use parser::framing::BodyFraming;
+use parser::{FieldId, ParseError};
 
 use crate::action::{Action, To};
-use crate::h1::client::{RequestOut, encode_request};
 use crate::h1::relay::{Body, Out, Step};
 use crate::h1::server::Request;
-use crate::http::forwarded::{AddressText, client_address};
+use crate::http::forwarded::{AddressText, client_address, is_private};
 use crate::http::problem::Problem;
-use crate::http::rewrite::{Refused, Rewrite, Target};
+use crate::http::rewrite::{Refused, Rewrite};
 use crate::http::template::Facts;
 use crate::ids::UpstreamId;
-use crate::metrics::recorder::Exchanged;
-use crate::router::{Found, Lookup, Params};
-use crate::rt::{self, Buf};
-use crate::snapshot::{HostMode, Route, Upstream};
+use crate::metrics::reason::Reason;
+use crate::router::Params;
+use crate::rt::{self, Buf, Half};
+use crate::snapshot::{Route, Upstream};
 use crate::time::Mono;
 use crate::upstream::retry::{self, Retry, may_retry};
 use crate::upstream::{Tried, balance};
+use crate::way::{self, REQUEST_ID_MAX, Routed, Sending};
 use crate::worker::answer::{Answered, Failed, answer};
 use crate::worker::conn::Conn;
 use crate::worker::dial::{Lease, lease};
+use crate::worker::learn::{From, Noted, learn, learn_unrouted, reason_of};
+use crate::worker::mailbox::FromWorker;
 use crate::worker::outcome::{Failure, Next};
 use crate::worker::relay::{Gate, Relayed, Unsent, both};
 use crate::worker::tunnel::{Tunnel, tunnel};
 use crate::worker::view::View;
 use crate::worker::{Scratch, echo, own};
-
-/// Longest request id that is passed on from a trusted proxy.
-const REQUEST_ID_MAX: usize = 64;
 
 /// The facts of one request that all steps share.
 #[derive(Debug)]
@@ -60,6 +58,10 @@ pub struct Exchange<'a> {
     pub deadline: Mono,
     /// Set once the upstream is chosen.
     upstream: Cell<Option<UpstreamId>>,
+    /// What it means when the client stops sending now.
+    half: Cell<Half>,
+    /// What attempts leave behind.
+    pub noted: Noted,
 }
 
 /// What became of a request.
@@ -72,11 +74,20 @@ pub struct Done {
     /// What was read beyond them into another buffer.
     pub leftover: Option<Buf>,
     pub tunnel: Option<Tunnel>,
+    /// Why it is not the service's answer, or not a whole one.
+    pub reason: Reason,
+    /// A part of the answer's body came behind its head.
+    pub relayed: bool,
 }
 
 impl Done {
     pub fn new(status: u16, next: Next, taken: usize) -> Done {
-        Done { status, next, taken, leftover: None, tunnel: None }
+        let (leftover, tunnel, reason, relayed) = Default::default();
+        Done { status, next, taken, leftover, tunnel, reason, relayed }
+    }
+
+    pub fn because(self, reason: Reason) -> Done {
+        Done { reason, ..self }
     }
 }
 
@@ -93,16 +104,11 @@ impl RequestId {
     }
 
     pub fn new(conn: &Conn, request: &Request, bytes: &[u8], trusted: bool) -> RequestId {
-        let given = request.head.fields.get(FieldId::XRequestId).filter(|_| trusted);
         let mut id = RequestId { text: [0; REQUEST_ID_MAX], len: 32 };
-        if let Some(field) = given {
-            let value = field.value.of(bytes);
-            let is_plain = |b: &u8| b.is_ascii_alphanumeric() || b"-_.:+/=".contains(b);
-            if !value.is_empty() && value.len() <= REQUEST_ID_MAX && value.iter().all(is_plain) {
-                id.text[..value.len()].copy_from_slice(value);
-                id.len = value.len() as u8;
-                return id;
-            }
+        if let Some(given) = way::given_request_id(request, bytes, trusted) {
+            id.text[..given.len()].copy_from_slice(given);
+            id.len = given.len() as u8;
+            return id;
         }
         let mut rng = conn.w.rng.borrow_mut();
         for half in id.text[..32].chunks_exact_mut(16) {
@@ -118,6 +124,27 @@ impl RequestId {
 impl Exchange<'_> {
     pub fn is_past_deadline(&self, now: Mono) -> bool {
         now >= self.deadline
+    }
+
+    /// Looks at the client from now on, see [`rt::Watch::busy`].
+    pub fn watch_client(&self, watch: &rt::Watch) {
+        watch.busy(self.conn.stream.handle(), self.half.get());
+    }
+
+    /// How much of the request was read: all of it, and whether more bytes are behind it.
+    pub fn was_read(&self, whole: bool, is_more_behind: bool) {
+        self.half.set(match whole {
+            // Those bytes are requests, and whoever sends them together may half-close at once.
+            true if is_more_behind || self.request.half_close_ok() => Half::Fine,
+            true => Half::FineBehindBytes,
+            false if self.request.half_close_ok() => Half::Fine,
+            false => Half::Leaves,
+        });
+    }
+
+    /// The upstream that was chosen, if it came so far.
+    pub fn upstream_id(&self) -> Option<UpstreamId> {
+        self.upstream.get()
     }
 
     /// The upstream that was chosen. Called only on the way to one.
@@ -142,19 +169,20 @@ impl Exchange<'_> {
         }
     }
 
-    /// The protocol this request may switch to: asked for, listed by the route, no body.
+    /// The protocol this request may switch to.
     pub fn upgrade(&self) -> Option<&[u8]> {
-        if !self.request.options.upgrade || self.request_has_body() {
-            return None; // Fast path.
-        }
-        let is_listed = |name: &&[u8]| {
-            self.route.upgrade.iter().any(|u| u.as_bytes().eq_ignore_ascii_case(name))
-        };
-        self.request.upgrade(self.bytes).find(is_listed)
+        way::upgrade(self.route, self.request, self.bytes, &self.limits())
     }
 
-    fn request_has_body(&self) -> bool {
-        !Body::new(self.request.framing, Out::Raw, &self.limits()).is_done()
+    /// Takes what it can of the request's body.
+    pub fn step(
+        &self,
+        body: &mut Body,
+        input: &[u8],
+        aux: &mut Scratch,
+    ) -> Result<Step, ParseError> {
+        let mut trailers = self.conn.w.trailers.borrow_mut();
+        body.step(input, aux, &mut trailers, |name| self.request.is_nominated(self.bytes, name))
     }
 
     fn limits(&self) -> parser::Limits {
@@ -162,95 +190,34 @@ impl Exchange<'_> {
     }
 }
 
-enum Routed<'v> {
-    Route(&'v Route),
-    /// The path is another route's but for its last slash.
-    Slash,
-    /// `OPTIONS *` or `Max-Forwards: 0`: the gateway itself is asked.
-    Own,
-    Refused(Problem, &'v str),
-}
-
 /// Serves one request. Afterwards `buf` holds what followed it.
 pub async fn exchange(conn: &Conn, buf: &mut Buf, request: &mut Request) -> Next {
     let started = rt::cached_now();
     let view = conn.view();
     let mut params = Params::default();
-    let routed = find(&view, conn, buf.filled(), request, &mut params);
+    let (snapshot, router) = (&*view.snapshot, conn.router(&view));
+    let routed = way::find(snapshot, router, view.relaxed, buf.filled(), request, &mut params);
+    let from = From::now(conn, started, buf.len());
     let done = match routed {
-        Routed::Route(route) => {
+        Routed::Route(id, route) => {
             let x = begin(conn, &view, buf.filled(), request, route, &params, started);
-            act(&x).await
+            let done = act(&x).await;
+            learn(&x, id, &done, from);
+            return finish(conn, buf, view, done).await;
         }
-        Routed::Slash => own::slash_redirect(conn, buf.filled(), request).await,
+        Routed::Slash(_) => own::slash_redirect(conn, buf.filled(), request).await,
         Routed::Own => own::options(conn, buf.filled(), request).await,
-        Routed::Refused(problem, allow) => {
-            let next = own::problem(conn, buf, request, problem, allow).await;
-            Done::new(problem.status(), next, body_in(request, buf.filled()).unwrap_or(0))
-        }
+        Routed::EncodedSlash(_) => refuse(conn, buf, request, Problem::EncodedSlash, "").await,
+        Routed::Refused(problem, allow) => refuse(conn, buf, request, problem, allow).await,
     };
-    finish(conn, buf, view, done, started).await
+    learn_unrouted(conn, &view, request, buf.filled(), &done, from);
+    finish(conn, buf, view, done).await
 }
 
-fn find<'v>(
-    view: &'v View,
-    conn: &Conn,
-    bytes: &[u8],
-    request: &mut Request,
-    params: &mut Params,
-) -> Routed<'v> {
-    if request.head.method == Method::Options
-        && let Ok(Some(0)) = parser::connection::max_forwards(&request.head, bytes)
-    {
-        return Routed::Own;
-    }
-    let router = conn.router(view);
-    let lookup = |request: &Request, path: &[u8], params: &mut Params| {
-        let lookup = Lookup {
-            host: request.host(bytes),
-            path,
-            query: request.query(bytes).unwrap_or_default(),
-            method: request.head.method,
-            method_text: request.method_text(bytes),
-            fields: &request.head.fields,
-            head: bytes,
-        };
-        router.find(&lookup, params)
-    };
-    if view.any_slashes && request.had_double_slash && request.unmerged_path(bytes).is_ok() {
-        request.keep_slashes();
-        if let Found::Route(id) = lookup(request, request.path(bytes), params)
-            && view.snapshot.route(id).slashes_keep
-        {
-            return take_route(view.snapshot.route(id), request);
-        }
-        request.merge_slashes();
-    }
-    match lookup(request, request.path(bytes), params) {
-        Found::Route(id) => take_route(view.snapshot.route(id), request),
-        Found::NotFound if request.target.form == Form::Asterisk => Routed::Own,
-        Found::NotFound => {
-            if view.any_slash_redirect {
-                let mut toggled = conn.w.scratch();
-                own::toggle_slash(request.path(bytes), &mut toggled);
-                if let Found::Route(id) = lookup(request, &toggled, params)
-                    && view.snapshot.route(id).slash_redirect
-                {
-                    return Routed::Slash;
-                }
-            }
-            Routed::Refused(Problem::NotFound, "")
-        }
-        Found::MethodNotAllowed { allow } => Routed::Refused(Problem::MethodNotAllowed, allow),
-    }
-}
-
-/// A path with `%2F` is only for routes that say so.
-fn take_route<'v>(route: &'v Route, request: &Request) -> Routed<'v> {
-    match request.had_encoded_slash && !route.encoded_slash_keep {
-        true => Routed::Refused(Problem::EncodedSlash, ""),
-        false => Routed::Route(route),
-    }
+async fn refuse(conn: &Conn, buf: &Buf, request: &Request, problem: Problem, allow: &str) -> Done {
+    let next = own::problem(conn, buf, request, problem, allow).await;
+    let taken = body_in(request, buf.filled()).unwrap_or(0);
+    Done::new(problem.status(), next, taken).because(reason_of(problem))
 }
 
 fn begin<'a>(
@@ -266,11 +233,14 @@ fn begin<'a>(
     let client = match conn.peer {
         Some(peer) if trusted => {
             let proxies = &view.snapshot.server.trusted_proxies;
-            AddressText::new(Some(client_address(peer, proxies, &request.head.fields, bytes)))
+            AddressText::new(Some(client_address(peer, proxies, request.said(bytes))))
         }
         _ => conn.peer_text,
     };
-    Exchange {
+    if !trusted && request.head.fields.has(FieldId::XForwardedFor) && !conn.w.told_untrusted.get() {
+        tell_untrusted(conn);
+    }
+    let x = Exchange {
         conn,
         view,
         request,
@@ -283,14 +253,33 @@ fn begin<'a>(
         started,
         deadline: route.deadline.map_or(Mono::NEVER, |d| started.after(d)),
         upstream: Cell::new(None),
+        half: Cell::new(Half::Leaves),
+        noted: Noted::default(),
+    };
+    match body_in(request, bytes) {
+        Some(end) => x.was_read(true, end < bytes.len()),
+        None => {
+            // A chunked body may be all there, with requests behind it: an attempt tells.
+            let may_be =
+                request.framing == BodyFraming::Chunked && bytes.len() > request.head_len();
+            x.was_read(may_be, may_be);
+        }
+    }
+    x
+}
+
+/// Says once that somebody who looks like a proxy of the operator's own is not believed.
+#[cold]
+fn tell_untrusted(conn: &Conn) {
+    let w = &conn.w;
+    if let Some(peer) = conn.peer.filter(|ip| is_private(*ip)) {
+        w.told_untrusted.set(true);
+        w.outbox.tell(w.id, FromWorker::Untrusted(peer));
     }
 }
 
 async fn act(x: &Exchange<'_>) -> Done {
-    if let (parser::framing::BodyFraming::Length(n), Some(max)) =
-        (x.request.framing, x.route.body_limit)
-        && n > max
-    {
+    if way::is_too_long(x.route, x.request) {
         return own::fail(x, Failure::BodyTooLarge).await;
     }
     match &x.route.action {
@@ -317,6 +306,7 @@ async fn proxy(x: &Exchange<'_>, to: &To) -> Done {
     let mut tried = Tried::default();
     let mut stale = 0;
     loop {
+        x.noted.attempt.set(rt::cached_now());
         let lease = match lease(x, id, due.min(x.deadline), &mut tried, stale > 0).await {
             Ok(lease) => lease,
             Err(failure) => return own::fail(x, failure).await,
@@ -355,16 +345,7 @@ struct Rewritten {
 
 fn rewritten(x: &Exchange<'_>, rewrite: &Rewrite) -> Result<Rewritten, Refused> {
     let (mut bytes, mut spare) = (x.conn.w.scratch(), x.conn.w.scratch());
-    let target = Target {
-        path: x.request.path_sent(x.bytes),
-        query: x.request.query(x.bytes),
-        is_asterisk: x.request.target.form == Form::Asterisk,
-    };
-    let options = PathOptions {
-        encoded_slash_keep: x.route.encoded_slash_keep,
-        slashes_keep: x.route.slashes_keep,
-    };
-    let host_at = rewrite.write(&x.facts(), &target, options, &mut bytes, &mut spare)?;
+    let host_at = way::rewrite(rewrite, x.route, x.request, &x.facts(), &mut bytes, &mut spare)?;
     Ok(Rewritten { bytes, host_at })
 }
 
@@ -382,13 +363,18 @@ async fn attempt(
     sent_as: Option<&Rewritten>,
 ) -> Result<Done, AttemptFailed> {
     let reused = lease.reused;
+    x.noted.attempts.set(x.noted.attempts.get() + 1);
+    x.noted.first_byte.set(Mono(0));
+    x.noted.target.replace(Some(lease.target.clone()));
+    if reused {
+        x.conn.w.recorder.borrow_mut().whole.reused += 1;
+    }
     let mut body = Body::new(x.request.framing, Out::Raw, &x.limits());
     let (mut head, mut aux) = (x.conn.w.scratch(), x.conn.w.scratch());
     write_head(x, &lease, sent_as, &mut head);
     let rest = &x.bytes[x.request.head_len()..];
     let early = |failure| Failed { failure, head_sent: false, client_has_bytes: false };
-    let resendable = |body: &Body| body.is_done();
-    let step = body.step(rest, &mut aux, &mut x.conn.w.trailers.borrow_mut());
+    let step = x.step(&mut body, rest, &mut aux);
     let Ok(step) = step else {
         let failed = early(Failure::ClientBody);
         return Err(AttemptFailed { failed, resendable: false, reused });
@@ -402,23 +388,19 @@ async fn attempt(
         Err(e) if e.kind() == std::io::ErrorKind::WouldBlock => 0,
         Err(_) => {
             let failed = early(Failure::Closed { sent: false });
-            return Err(AttemptFailed { failed, resendable: resendable(&body), reused });
+            return Err(AttemptFailed { failed, resendable: true, reused });
         }
     };
-    let gate = Gate {
-        request_done: Cell::new(false),
-        clock_runs: Cell::new(false),
-        head_seen: Cell::new(false),
-        writing: Cell::new(false),
-        due: Cell::new(due),
-    };
+    x.noted.sent.set(rt::now());
+    x.was_read(step.done, step.done && step.taken < rest.len());
+    let gate = Gate::new(due);
     let whole = sent == head.len() + step.raw && aux.is_empty();
     let relayed = if whole && body.is_done() {
         drop((head, aux));
         gate.request_done.set(true);
         gate.clock_runs.set(true);
         // Fast path: one direction, and nobody looks at the client unless it takes long.
-        x.conn.watch.busy(x.conn.stream.handle(), x.request.half_close_ok());
+        x.watch_client(&x.conn.watch);
         let answered = answer(x, lease.stream(), &x.conn.watch, &gate).await;
         x.conn.watch.unwatched();
         Relayed { answered, leftover: None }
@@ -431,7 +413,7 @@ async fn attempt(
         Ok(answered) => Ok(settle(x, lease, answered, step, complete, relayed.leftover)),
         Err(failed) => {
             // Only what never left the connection's buffer can be sent again.
-            let resendable = step.done && complete;
+            let resendable = (step.done && complete) || !gate.body_read.get();
             Err(AttemptFailed { failed, resendable, reused })
         }
     }
@@ -454,40 +436,20 @@ fn unsent<'a>(
 }
 
 fn write_head(x: &Exchange<'_>, lease: &Lease, sent_as: Option<&Rewritten>, out: &mut Scratch) {
-    let (request, bytes) = (x.request, x.bytes);
-    let upstream = x.upstream();
-    let authority = request.authority(bytes).unwrap_or_default();
-    let (target, new_host) = match sent_as {
-        None => (None, &[][..]),
-        Some(sent_as) => {
-            let (target, host) = sent_as.bytes.split_at(sent_as.host_at);
-            (Some(target), host)
-        }
-    };
-    let host = match &upstream.host {
-        _ if !new_host.is_empty() => new_host,
-        HostMode::Keep if !authority.is_empty() => authority,
-        HostMode::Keep | HostMode::Endpoint => lease.target.host_text(),
-        HostMode::Fixed(host) => host.as_bytes(),
-    };
-    let is_options = request.head.method == Method::Options;
-    let forwards = is_options.then(|| parser::connection::max_forwards(&request.head, bytes));
-    let edits = x.route.headers.as_deref().map(|h| &h.request).filter(|e| !e.is_empty());
-    let o = RequestOut {
-        request,
-        buf: bytes,
-        target,
-        host,
-        authority,
+    let sending = Sending {
+        route: x.route,
+        upstream: x.upstream(),
+        request: x.request,
+        bytes: x.bytes,
+        sent_as: sent_as.map(|sent_as| sent_as.bytes.split_at(sent_as.host_at)),
+        endpoint_host: lease.target.host_text(),
         peer: x.conn.peer_text.as_bytes(),
         trusted: x.trusted,
-        facts: &x.facts(),
-        edits,
-        upgrade: x.upgrade(),
         via: x.view.snapshot.server.via,
-        max_forwards: forwards.and_then(|f| f.ok().flatten()).map(|n| n.saturating_sub(1)),
+        facts: &x.facts(),
+        upgrade: x.upgrade(),
     };
-    encode_request(out, &o);
+    way::write_head(out, &sending);
 }
 
 /// The answer is delivered: the upstream connection goes back, the client's goes on.
@@ -505,7 +467,7 @@ fn settle(
     if let Some(sent) = answered.tunnel {
         let timeout = x.route.tunnel_timeout;
         let tunnel = Some(Tunnel { lease, sent, timeout });
-        return Done { status, next: Next::Close, taken, leftover, tunnel };
+        return Done { leftover, tunnel, ..Done::new(status, Next::Close, taken) };
     }
     if let Some(keep_until) = answered.keep_until.filter(|_| complete) {
         lease.checkin(rt::cached_now(), keep_until);
@@ -517,28 +479,22 @@ fn settle(
         (true, true) => Next::Close,
         (true, false) => Next::KeepAlive,
     };
-    Done { status, next, taken, leftover, tunnel: None }
+    Done { leftover, relayed: answered.relayed, ..Done::new(status, next, taken) }
 }
 
 /// A failed exchange: the client is told, or cut off when its answer has begun.
 async fn cut_off(x: &Exchange<'_>, failed: Failed) -> Done {
     if failed.head_sent {
         // An HTTP/1.0 client takes the end of the connection for the end of the body.
-        let next = if x.request.is_http10() { Next::Reset } else { Next::Close };
-        return Done::new(0, next, 0);
+        let resets = x.request.is_http10() || failed.failure.leaves_unsent();
+        let next = if resets { Next::Reset } else { Next::Close };
+        return Done::new(0, next, 0).because(failed.failure.reason());
     }
     own::fail(x, failed.failure).await
 }
 
-/// The one place where everything learns.
-async fn finish(conn: &Conn, buf: &mut Buf, view: Rc<View>, done: Done, started: Mono) -> Next {
-    let time = rt::now().since(started);
-    let exchanged = Exchanged {
-        status: done.status,
-        time_us: (time.as_nanos() / 1000) as u64,
-        ..Exchanged::default()
-    };
-    conn.w.recorder.borrow_mut().exchange(&exchanged);
+/// Gives the connection's buffer what is left, and the connection its next state.
+async fn finish(conn: &Conn, buf: &mut Buf, view: Rc<View>, done: Done) -> Next {
     match done.leftover {
         Some(leftover) => *buf = leftover,
         None => buf.consume(done.taken.min(buf.len())),
@@ -553,7 +509,6 @@ async fn finish(conn: &Conn, buf: &mut Buf, view: Rc<View>, done: Done, started:
 
 /// Bytes of `bytes` that head and body of this request take, when all of them are there.
 pub fn body_in(request: &Request, bytes: &[u8]) -> Option<usize> {
-    use parser::framing::BodyFraming;
     let head = request.head_len();
     match request.framing {
         BodyFraming::None => Some(head),

@@ -2,11 +2,12 @@
 //! the other.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use crossbeam::queue::{ArrayQueue, SegQueue};
 
-use crate::ids::{ListenerId, SocketId};
+use crate::ids::{Key, ListenerId, SocketId};
 use crate::limit::clients::ClientCounts;
 use crate::log::ring::Producer;
 use crate::metrics::recorder::Recorder;
@@ -14,6 +15,7 @@ use crate::rt::alarm::Alarm;
 use crate::rt::{Bell, BellEnd, Doorbell, Ran};
 use crate::snapshot::Snapshot;
 use crate::upstream::Resolved;
+use crate::upstream::state::TargetState;
 use crate::worker::Report;
 use crate::worker::accept::{Bounds, Socket};
 
@@ -59,6 +61,15 @@ pub enum ToWorker {
     Resolved(Resolved),
     /// Count into this from now on, and hand over what was counted.
     Numbers(Box<Recorder>),
+    /// What it believes about these upstreams is asked.
+    States(Arc<AskedStates>),
+}
+
+/// Upstreams whose states are asked, and the number of the ask.
+#[derive(Debug)]
+pub struct AskedStates {
+    pub ask: u64,
+    pub upstreams: Box<[Key]>,
 }
 
 #[derive(Debug)]
@@ -69,8 +80,13 @@ pub enum FromWorker {
     Adopted(u64),
     /// What it has counted since the last time.
     Numbers(Box<Recorder>),
+    /// A peer with a private address speaks of clients in `X-Forwarded-For`, and is not believed.
+    /// Said once.
+    Untrusted(IpAddr),
     /// It has closed a socket that was given up.
     Closed(SocketId),
+    /// The answer to an ask: by upstream, those which it has.
+    States(u64, Vec<(Key, Vec<TargetState>)>),
     /// It has ended.
     Report(Box<Report>),
 }

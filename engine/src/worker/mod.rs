@@ -13,6 +13,7 @@ mod conn;
 mod dial;
 mod echo;
 mod exchange;
+mod learn;
 pub mod mailbox;
 pub mod outcome;
 mod own;
@@ -42,6 +43,7 @@ use crate::time::Mono;
 
 use accept::{Acceptor, Listening};
 pub use accept::{Bounds, Counts, Socket};
+use dial::Connection;
 use mailbox::{Adoption, Inbox, LogEnd, Outbox};
 use view::View;
 
@@ -131,6 +133,8 @@ pub struct Worker {
     /// Wakes acceptors and the worker's end, when a connection closes or a drain begins.
     events: RefCell<Vec<Waker>>,
     sweeping: Cell<bool>,
+    /// Control knows of a proxy that is not believed.
+    told_untrusted: Cell<bool>,
 }
 
 /// What a worker says at its end.
@@ -147,7 +151,6 @@ impl Worker {
     /// On the first configuration; `adopt` opens what it listens on.
     pub fn new(seat: &Seat) -> Rc<Worker> {
         let snapshot = &seat.adoption.snapshot;
-        let fields_max = usize::from(fields_max(snapshot));
         let view = View::new(snapshot.clone(), (seat.id, seat.workers), None);
         Rc::new(Worker {
             id: seat.id,
@@ -165,7 +168,7 @@ impl Worker {
             date: RefCell::default(),
             recorder: RefCell::default(),
             scratch: RefCell::new(Vec::with_capacity(FREE_SCRATCH_MAX)),
-            answer: RefCell::new(Answer::new(fields_max)),
+            answer: RefCell::new(Answer::new(answer_fields_max(snapshot))),
             trailers: RefCell::new(parser::Fields::with_capacity(16)),
             requests: RefCell::new(Vec::with_capacity(FREE_REQUESTS_MAX)),
             connections: Cell::new(0),
@@ -177,6 +180,7 @@ impl Worker {
             full: Cell::new(false),
             events: RefCell::default(),
             sweeping: Cell::new(false),
+            told_untrusted: Cell::new(false),
         })
     }
 
@@ -236,7 +240,8 @@ impl Worker {
         }
     }
 
-    /// Keeps idle upstream connections from outliving their time, while there are any.
+    /// Keeps idle upstream connections from outliving their time or their origin, while there are
+    /// any.
     fn sweep_pools(self: &Rc<Worker>) {
         if self.sweeping.replace(true) {
             return;
@@ -245,11 +250,19 @@ impl Worker {
         let sweep = async move {
             loop {
                 rt::pause(EXPIRE_EVERY).await;
-                let now = rt::now();
-                let view = w.view();
-                let left = view.upstreams.iter().filter(|u| u.expire(now)).count();
-                if left == 0 {
+                let (now, view) = (rt::now(), w.view());
+                let mut idle = Vec::new();
+                for upstream in &view.upstreams {
+                    upstream.expire(now);
+                    upstream.each_idle(|c| idle.push(c.stream.handle()));
+                }
+                if idle.is_empty() {
                     break;
+                }
+                let ended = rt::not_quiet(&idle);
+                if !ended.is_empty() {
+                    let stays = |c: &Connection| !ended.contains(&c.stream.handle());
+                    view.upstreams.iter().for_each(|u| u.retain_idle(stays));
                 }
             }
             w.sweeping.set(false);
@@ -281,6 +294,10 @@ impl Worker {
 
 fn fields_max(snapshot: &Snapshot) -> u16 {
     snapshot.listeners.iter().map(|l| l.limits.fields_max).max().unwrap_or(100)
+}
+
+fn answer_fields_max(snapshot: &Snapshot) -> usize {
+    snapshot.upstreams.iter().map(|u| usize::from(u.limits.fields_max)).max().unwrap_or(0)
 }
 
 /// Runs one worker until it has drained.

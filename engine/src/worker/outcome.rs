@@ -1,6 +1,7 @@
 //! What went wrong with an exchange, who is to blame, and what the client is told.
 
 use crate::http::problem::Problem;
+use crate::metrics::reason::Reason;
 use crate::rt::Stop;
 
 /// Why an exchange got no answer from its service.
@@ -8,7 +9,7 @@ use crate::rt::Stop;
 pub enum Failure {
     /// The client hung up or broke its connection.
     ClientGone,
-    /// The client's body stopped coming.
+    /// The client's body stopped coming, or it stopped taking its answer.
     ClientSlow,
     /// The client's body breaks the rules of its framing.
     ClientBody,
@@ -26,12 +27,12 @@ pub enum Failure {
     Closed {
         sent: bool,
     },
-    /// The origin's answer breaks the rules, or ended in its head.
+    /// The origin's answer breaks the rules, or ended in its head; nothing of it was passed on.
     BadAnswer,
-    /// The origin ended in the middle of its body.
+    /// The origin's body ended in its middle, or broke the rules there.
     Truncated,
     AnswerTimeout,
-    /// The origin's body stopped coming, or the client stopped taking it.
+    /// The origin's body stopped coming, or it stopped taking the request's.
     BodyTimeout,
     /// `deadline` has passed.
     Deadline,
@@ -59,6 +60,34 @@ impl Failure {
         }
     }
 
+    /// The word for it, in metrics and log.
+    pub fn reason(self) -> Reason {
+        match self {
+            Failure::ClientGone => Reason::ClientGone,
+            Failure::ClientSlow => Reason::ClientSlow,
+            Failure::ClientBody => Reason::ClientBody,
+            Failure::Rewrite => Reason::Rewrite,
+            Failure::BodyTooLarge => Reason::BodyTooLarge,
+            Failure::NoEndpoint => Reason::NoEndpoint,
+            Failure::Connect => Reason::ConnectRefused,
+            Failure::ConnectTimeout => Reason::ConnectTimeout,
+            Failure::Busy => Reason::UpstreamBusy,
+            Failure::Closed { .. } => Reason::UpstreamClosed,
+            Failure::BadAnswer => Reason::BadAnswer,
+            Failure::Truncated => Reason::UpstreamTruncated,
+            Failure::AnswerTimeout => Reason::AnswerTimeout,
+            Failure::BodyTimeout => Reason::UpstreamSlow,
+            Failure::Deadline => Reason::Deadline,
+            Failure::Cut => Reason::DrainCut,
+        }
+    }
+
+    /// Whether an answer that was cut off may have left the kernel with a lot that the client does
+    /// not take. A plain close would keep it for minutes.
+    pub fn leaves_unsent(self) -> bool {
+        matches!(self, Failure::ClientGone | Failure::ClientSlow | Failure::Deadline | Failure::Cut)
+    }
+
     /// What ended a wait for the client.
     pub fn of_client(stop: Stop, expired: Failure) -> Failure {
         match stop {
@@ -76,6 +105,7 @@ pub enum Next {
     Close,
     /// Answered, but the client may still be sending: a plain close would reset the answer away.
     Linger,
-    /// The answer is cut short in a way that only a reset makes visible.
+    /// The answer is cut short in a way that only a reset makes visible, or the client does not
+    /// take it: the kernel is to forget what it still holds.
     Reset,
 }

@@ -6,15 +6,15 @@ use parser::{FieldId, Method};
 
 use crate::action::{Redirect, Respond};
 use crate::h1::server::Request;
-use crate::http::edit::Edits;
 use crate::http::problem::{Problem, prefers_html};
 use crate::http::reply::{self, ProblemDetails, ReplyHead};
 use crate::http::template::Place;
-use crate::metrics::recorder::Exchanged;
+use crate::metrics::reason::Reason;
 use crate::rt::{self, Buf};
 use crate::time::Mono;
 use crate::worker::conn::Conn;
 use crate::worker::exchange::{Done, Exchange, RequestId, body_in};
+use crate::worker::learn::{From, learn_unrouted, reason_of};
 use crate::worker::outcome::{Failure, Next};
 use crate::worker::send::{Pace, send};
 
@@ -24,26 +24,37 @@ const REPLY_MAX: std::time::Duration = std::time::Duration::from_secs(10);
 /// Refuses a head that breaks the rules. Nothing after it can be trusted.
 pub async fn refuse_head(conn: &Conn, buf: &Buf, request: &Request, e: ParseError) -> Next {
     let problem = Problem::of_status(e.kind.status());
-    let request_id = request_id_unread(conn);
+    let request_id = request_id(conn, request, buf.filled());
     let details = ProblemDetails {
         detail: e.kind.text(),
         request_id: request_id.as_bytes(),
-        html: false,
+        html: wants_html(request, buf.filled()),
         allow: if problem == Problem::MethodNotAllowed { KNOWN_METHODS } else { "" },
     };
     let head_only = request.head.method == Method::Head;
     write_problem(conn, problem, &details, true, head_only, false).await;
-    let _ = buf;
-    let exchanged = Exchanged { status: problem.status(), ..Exchanged::default() };
-    conn.w.recorder.borrow_mut().exchange(&exchanged);
+    let done = Done::new(problem.status(), Next::Linger, buf.len()).because(reason_of(problem));
+    let from = From::now(conn, rt::cached_now(), buf.len());
+    learn_unrouted(conn, &conn.view(), request, buf.filled(), &done, from);
     Next::Linger
 }
 
 /// `Allow` where no route is known to say better.
 const KNOWN_METHODS: &str = "GET, HEAD, POST, PUT, DELETE, OPTIONS, PATCH";
 
-fn request_id_unread(conn: &Conn) -> RequestId {
-    RequestId::new(conn, &Request::new(0), &[], false)
+fn request_id(conn: &Conn, request: &Request, bytes: &[u8]) -> RequestId {
+    let trusted = request.is_read && conn.is_trusted(&conn.view());
+    RequestId::new(conn, request, bytes, trusted)
+}
+
+/// Tells a client that its head did not come in time.
+pub async fn timed_out(conn: &Conn, buf: &Buf, request: &Request) -> Next {
+    let next = problem(conn, buf, request, Problem::RequestTimeout, "").await;
+    let status = Problem::RequestTimeout.status();
+    let done = Done::new(status, next, buf.len()).because(Reason::HeadTimeout);
+    let from = From::now(conn, rt::cached_now(), buf.len());
+    learn_unrouted(conn, &conn.view(), request, buf.filled(), &done, from);
+    next
 }
 
 /// Answers a problem before any route was found.
@@ -55,32 +66,29 @@ pub async fn problem(
     allow: &str,
 ) -> Next {
     let bytes = buf.filled();
-    let view = conn.view();
-    let trusted = conn.is_trusted(&view);
-    let is_whole = problem != Problem::RequestTimeout && problem != Problem::EncodedSlash;
-    let stays = is_whole && request.persistent && body_in(request, bytes).is_some();
+    let is_read = request.is_read;
+    // Who sends what no other server would take is not talked to for longer.
+    let may_stay = is_read && problem != Problem::EncodedSlash;
+    let stays = may_stay && request.persistent && body_in(request, bytes).is_some();
     let close = !stays || conn.is_draining();
-    let request_id = match is_whole {
-        true => RequestId::new(conn, request, bytes, trusted),
-        false => request_id_unread(conn),
-    };
+    let request_id = request_id(conn, request, bytes);
     let details = ProblemDetails {
         detail: "",
         request_id: request_id.as_bytes(),
-        html: is_whole && wants_html(request, bytes),
+        html: wants_html(request, bytes),
         allow,
     };
-    let head_only = is_whole && request.head.method == Method::Head;
-    let keep_alive = is_whole && !close && request.is_http10();
+    let head_only = is_read && request.head.method == Method::Head;
+    let keep_alive = !close && request.is_http10();
     if !write_problem(conn, problem, &details, close, head_only, keep_alive).await {
-        return Next::Close;
+        return Next::Reset;
     }
     if close { Next::Linger } else { Next::KeepAlive }
 }
 
 fn wants_html(request: &Request, bytes: &[u8]) -> bool {
-    let accept = request.head.fields.get(FieldId::Accept);
-    accept.is_some_and(|f| prefers_html(f.value.of(bytes)))
+    let accept = request.head.fields.all(FieldId::Accept);
+    request.is_read && prefers_html(accept.map(|f| f.value.of(bytes)))
 }
 
 async fn write_problem(
@@ -108,7 +116,7 @@ async fn deliver(conn: &Conn, out: &[u8]) -> bool {
 /// Tells the client why its exchange failed, when that is its business and still possible.
 pub async fn fail(x: &Exchange<'_>, failure: Failure) -> Done {
     let Some(problem) = failure.problem() else {
-        return Done::new(0, Next::Close, 0);
+        return Done::new(0, Next::Close, 0).because(failure.reason());
     };
     // After a broken or unread body the next request's first byte can't be told.
     let whole = body_in(x.request, x.bytes).filter(|_| failure != Failure::ClientBody);
@@ -123,11 +131,11 @@ pub async fn fail(x: &Exchange<'_>, failure: Failure) -> Done {
     let keep_alive = !close && x.request.is_http10();
     let sent = write_problem(x.conn, problem, &details, close, head_only, keep_alive).await;
     let next = match (sent, close) {
-        (false, _) => Next::Close,
+        (false, _) => Next::Reset,
         (true, true) => Next::Linger,
         (true, false) => Next::KeepAlive,
     };
-    Done::new(problem.status(), next, whole.unwrap_or(0))
+    Done::new(problem.status(), next, whole.unwrap_or(0)).because(failure.reason())
 }
 
 /// Whether the connection stays after an answer of ours, and how much of the buffer is done.
@@ -138,6 +146,8 @@ fn stays(x: &Exchange<'_>) -> (bool, usize) {
     }
 }
 
+/// Answers as the route says. `more` appends further fields: like a service's, those that the
+/// route's own edits set or remove are left out ([`is_kept`]).
 async fn answer(
     x: &Exchange<'_>,
     status: u16,
@@ -147,13 +157,12 @@ async fn answer(
 ) -> Done {
     let (stays, taken) = stays(x);
     let edits = x.route.headers.as_deref().map(|h| &h.response);
-    let sets_type = |e: &&Edits| e.set.iter().any(|s| s.name.id == FieldId::ContentType);
-    let content_type = if edits.filter(sets_type).is_some() { "" } else { content_type };
+    let is_replaced = |id| edits.is_some_and(|e| e.replaces(id, b""));
     let date = x.conn.w.date(rt::cached_now());
     let head = ReplyHead {
         status,
-        content_type,
-        date: &date,
+        content_type: if is_replaced(FieldId::ContentType) { "" } else { content_type },
+        date: if is_replaced(FieldId::Date) { &[] } else { &date },
         close: !stays,
         keep_alive: stays && x.request.is_http10(),
         head_only: x.request.head.method == Method::Head,
@@ -166,7 +175,7 @@ async fn answer(
         }
     });
     let next = match (deliver(x.conn, &out).await, stays) {
-        (false, _) => Next::Close,
+        (false, _) => Next::Reset,
         (true, true) => Next::KeepAlive,
         // Unread bytes of a body would turn a plain close into a reset.
         (true, false) => Next::Linger,
@@ -174,11 +183,18 @@ async fn answer(
     Done::new(status, next, taken)
 }
 
+/// Whether a field of the route's action stays beside the route's edits of answers.
+fn is_kept(x: &Exchange<'_>, name: &str) -> bool {
+    let edits = x.route.headers.as_deref().map(|h| &h.response);
+    let name = name.as_bytes();
+    !edits.is_some_and(|e| e.replaces(FieldId::of(name), name))
+}
+
 pub async fn respond(x: &Exchange<'_>, respond: &Respond) -> Done {
     let mut body = x.conn.w.scratch();
     respond.body.render(&x.facts(), respond.place, &mut body);
     answer(x, respond.status, &respond.content_type, &body, |out| {
-        for (name, value) in &respond.headers {
+        for (name, value) in respond.headers.iter().filter(|(name, _)| is_kept(x, name)) {
             out.extend_from_slice(name.as_bytes());
             out.extend_from_slice(b": ");
             value.render(&x.facts(), Place::FieldValue, out);
@@ -190,25 +206,19 @@ pub async fn respond(x: &Exchange<'_>, respond: &Respond) -> Done {
 
 pub async fn redirect(x: &Exchange<'_>, redirect: &Redirect) -> Done {
     answer(x, redirect.status, "", &[], |out| {
-        out.extend_from_slice(b"Location: ");
-        redirect.to.render(&x.facts(), Place::Uri, out);
-        out.extend_from_slice(b"\r\n");
+        if is_kept(x, "location") {
+            out.extend_from_slice(b"Location: ");
+            redirect.to.render(&x.facts(), Place::Uri, out);
+            out.extend_from_slice(b"\r\n");
+        }
     })
     .await
-}
-
-/// The path with its last slash taken away or added.
-pub fn toggle_slash(path: &[u8], out: &mut Vec<u8>) {
-    out.extend_from_slice(path.strip_suffix(b"/").unwrap_or(path));
-    if !path.ends_with(b"/") {
-        out.push(b'/');
-    }
 }
 
 /// 308 to the same path with or without its last slash.
 pub async fn slash_redirect(conn: &Conn, bytes: &[u8], request: &Request) -> Done {
     let mut location = conn.w.scratch();
-    toggle_slash(request.path(bytes), &mut location);
+    location.extend_from_slice(request.toggled());
     if let Some(query) = request.query(bytes) {
         location.push(b'?');
         location.extend_from_slice(query);
@@ -249,7 +259,7 @@ async fn plain(
     let mut out = conn.w.scratch();
     reply::write(&mut out, &head, &[], more);
     let next = match (deliver(conn, &out).await, stays) {
-        (false, _) => Next::Close,
+        (false, _) => Next::Reset,
         (true, true) => Next::KeepAlive,
         (true, false) => Next::Linger,
     };

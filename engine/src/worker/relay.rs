@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::h1::relay::Body;
 use crate::rt::timer::NO_GROUP;
-use crate::rt::{self, Buf, Stop, Stream, Watch};
+use crate::rt::{self, Buf, Half, Stop, Stream, Watch};
 use crate::time::Mono;
 use crate::worker::answer::{Answered, Failed, answer};
 use crate::worker::exchange::Exchange;
@@ -31,8 +31,23 @@ pub struct Gate {
     pub head_seen: Cell<bool>,
     /// An interim answer is being written: nothing else may be put behind a part of it.
     pub writing: Cell<bool>,
+    /// Something of the body was read past the connection's buffer: it can't be sent again.
+    pub body_read: Cell<bool>,
     /// When that head is due; the clock stands still while the request is being sent.
     pub due: Cell<Mono>,
+}
+
+impl Gate {
+    pub fn new(due: Mono) -> Gate {
+        Gate {
+            request_done: Cell::new(false),
+            clock_runs: Cell::new(false),
+            head_seen: Cell::new(false),
+            writing: Cell::new(false),
+            body_read: Cell::new(false),
+            due: Cell::new(due),
+        }
+    }
 }
 
 /// The part of a request that the first write did not take.
@@ -69,9 +84,9 @@ pub async fn both(
 ) -> Relayed {
     let up_watch = x.conn.w.timers.watch(NO_GROUP);
     up_watch.second();
-    x.conn.watch.busy(x.conn.stream.handle(), x.request.half_close_ok());
+    x.watch_client(&x.conn.watch);
     let began = rt::cached_now();
-    let mut pump = pin!(pump(x, up, unsent, body));
+    let mut pump = pin!(pump(x, up, unsent, body, gate));
     let mut answer = pin!(answer(x, up, &up_watch, gate));
     let mut pumping = true;
     let mut leftover = None;
@@ -80,6 +95,10 @@ pub async fn both(
             pumping = false;
             match pumped {
                 Pumped::Done(rest) => {
+                    let is_more_behind = rest.as_ref().is_some_and(|b| !b.is_empty());
+                    if gate.body_read.get() {
+                        x.was_read(true, is_more_behind);
+                    }
                     leftover = rest;
                     gate.request_done.set(true);
                     request_is_out(x, gate, &up_watch, began);
@@ -87,7 +106,7 @@ pub async fn both(
                 // The answer has begun: it is delivered whatever becomes of the request.
                 Pumped::Client(_) if gate.head_seen.get() => {
                     x.conn.watch.unwatched();
-                    up_watch.busy(x.conn.stream.handle(), true);
+                    up_watch.busy(x.conn.stream.handle(), Half::Fine);
                 }
                 Pumped::Client(failure) => {
                     let head_sent = gate.head_seen.get() || gate.writing.get();
@@ -99,7 +118,7 @@ pub async fn both(
                     gate.clock_runs.set(true);
                     up_watch.arm(gate.due.get().min(x.deadline));
                     x.conn.watch.unwatched();
-                    up_watch.busy(x.conn.stream.handle(), true);
+                    up_watch.busy(x.conn.stream.handle(), Half::Fine);
                 }
                 Pumped::Upstream => {}
             }
@@ -122,10 +141,16 @@ fn request_is_out(x: &Exchange<'_>, gate: &Gate, up_watch: &Watch, began: Mono) 
         up_watch.arm(gate.due.get().min(x.deadline));
     }
     x.conn.watch.unwatched();
-    up_watch.busy(x.conn.stream.handle(), x.request.half_close_ok());
+    x.watch_client(up_watch);
 }
 
-async fn pump(x: &Exchange<'_>, up: &Stream, unsent: Unsent<'_>, body: &mut Body) -> Pumped {
+async fn pump(
+    x: &Exchange<'_>,
+    up: &Stream,
+    unsent: Unsent<'_>,
+    body: &mut Body,
+    gate: &Gate,
+) -> Pumped {
     let watch = &x.conn.watch;
     let mut sending = Pace::plain(x.route.body_timeout, x.deadline);
     // A client that waits for 100 is not slow: until its first byte the route's time counts.
@@ -148,12 +173,13 @@ async fn pump(x: &Exchange<'_>, up: &Stream, unsent: Unsent<'_>, body: &mut Body
                 if x.is_past_deadline(rt::now()) { Failure::Deadline } else { Failure::ClientSlow };
             return Pumped::Client(Failure::of_client(stop, expired));
         }
+        gate.body_read.set(true);
         if x.request.expect_continue && body.data() == 0 {
             reading = Pace::of_body(x);
         }
         let part = buf.as_mut().expect("something was read");
         let mut aux = x.conn.w.scratch();
-        let step = body.step(part.filled(), &mut aux, &mut x.conn.w.trailers.borrow_mut());
+        let step = x.step(body, part.filled(), &mut aux);
         let Ok(step) = step else { return Pumped::Client(Failure::ClientBody) };
         if x.route.body_limit.is_some_and(|max| body.data() > max) {
             return Pumped::Client(Failure::BodyTooLarge);

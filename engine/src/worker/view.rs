@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::ids::{Key, ListenerId, UpstreamId};
 use crate::snapshot::{EndpointAddress, Listener, Snapshot};
 use crate::upstream::{Local, Resolved, Seat};
+use crate::way::Relaxed;
 use crate::worker::dial::Connection;
 
 #[derive(Debug)]
@@ -17,12 +18,7 @@ pub struct View {
     names: Box<[(Box<str>, u16, UpstreamId)]>,
     /// By the key of a listener.
     listeners: Box<[Option<ListenerId>]>,
-    /// Some route takes `%2F` in its path.
-    pub any_encoded_slash: bool,
-    /// Some route keeps `//` in its path.
-    pub any_slashes: bool,
-    /// Some route redirects over a last slash.
-    pub any_slash_redirect: bool,
+    pub relaxed: Relaxed,
 }
 
 impl View {
@@ -59,9 +55,7 @@ impl View {
             upstreams: upstreams.into(),
             names: names.into(),
             listeners: listeners.into(),
-            any_encoded_slash: snapshot.routes.iter().any(|r| r.encoded_slash_keep),
-            any_slashes: snapshot.routes.iter().any(|r| r.slashes_keep),
-            any_slash_redirect: snapshot.routes.iter().any(|r| r.slash_redirect),
+            relaxed: Relaxed::of(&snapshot),
             snapshot,
         }
     }

@@ -1,0 +1,121 @@
+//! The commands around a configuration: what they print, in text and in JSON, and how they end.
+
+use std::path::Path;
+use std::process::Command;
+
+use harness::gateway::{Gateway, binary};
+use serde_json::Value;
+
+/// How a command ended.
+pub struct Ran {
+    pub code: Option<i32>,
+    pub out: String,
+    pub err: String,
+}
+
+impl Ran {
+    /// Standard output as one JSON value.
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.out)
+            .unwrap_or_else(|e| panic!("no JSON: {e}\n{}\n{}", self.out, self.err))
+    }
+}
+
+/// Runs the binary in `dir`, where no gateway of anybody else is found.
+pub fn run(dir: &Path, args: &[&str]) -> Ran {
+    let mut command = Command::new(binary());
+    command.args(args).current_dir(dir).env_remove("BUSBAR_CONFIG").env("RUNTIME_DIRECTORY", dir);
+    let out = command.output().unwrap();
+    let text = |b: Vec<u8>| String::from_utf8_lossy(&b).into_owned();
+    Ran { code: out.status.code(), out: text(out.stdout), err: text(out.stderr) }
+}
+
+/// A folder with a `busbar.toml`.
+pub fn folder(text: &str) -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("busbar.toml"), text).unwrap();
+    dir
+}
+
+const GOOD: &str = "[route.a]\npath = \"/a\"\nrespond = \"a\"\n";
+const BAD: &str = "[route.a]\npath = \"/a\"\nrespond = \"a\"\ntime_out = \"1s\"\n";
+
+#[test]
+fn help_tells_what_a_code_means_and_which_are_near() {
+    let dir = tempfile::tempdir().unwrap();
+    let ran = run(dir.path(), &["help", "w203"]);
+    assert_eq!(ran.code, Some(0));
+    assert!(ran.out.starts_with("W203 "), "{}", ran.out);
+    assert_eq!(run(dir.path(), &["help", "e104", "--json"]).json()["code"], "E104");
+    let all = run(dir.path(), &["help"]);
+    assert!(all.out.lines().count() > 40 && all.out.starts_with("E100 "), "{}", all.out);
+    assert!(run(dir.path(), &["help", "--json"]).json().as_array().unwrap().len() > 40);
+    let ran = run(dir.path(), &["help", "E1O4"]);
+    assert_eq!((ran.code, ran.out.as_str()), (Some(1), ""));
+    assert!(ran.err.contains("E104 "), "{}", ran.err);
+    let ran = run(dir.path(), &["help", "E1O4", "--json"]);
+    assert_eq!((ran.code, &ran.json()["nearest"][0]["code"]), (Some(1), &"E104".into()));
+    let ran = run(dir.path(), &["help", "explain"]);
+    assert_eq!((ran.code, ran.out.contains("busbar explain")), (Some(0), true), "{}", ran.out);
+}
+
+#[test]
+fn the_defaults_check_clean_and_the_schema_is_the_one_in_docs() {
+    let dir = tempfile::tempdir().unwrap();
+    let defaults = run(dir.path(), &["config", "defaults"]);
+    std::fs::write(dir.path().join("busbar.toml"), &defaults.out).unwrap();
+    let ran = run(dir.path(), &["check", "--deny-warnings"]);
+    assert_eq!(ran.code, Some(0), "{}{}", ran.out, ran.err);
+    let ran = run(dir.path(), &["config", "defaults", "--json"]);
+    let timeout = ran.json();
+    let timeout = timeout.as_array().unwrap().iter().find(|k| k["key"] == "timeout").unwrap();
+    assert_eq!((&timeout["table"], &timeout["default"]), (&"[all]".into(), &"\"30s\"".into()));
+    let schema = run(dir.path(), &["config", "schema"]);
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let committed = std::fs::read_to_string(root.join("docs/busbar.schema.json")).unwrap();
+    assert_eq!(schema.out, committed);
+    assert_eq!(schema.json(), run(dir.path(), &["config", "schema", "--json"]).json());
+    assert_eq!(run(dir.path(), &["config"]).code, Some(2));
+}
+
+#[test]
+fn check_says_the_same_with_both_of_its_flags_for_json() {
+    let (good, bad) = (folder(GOOD), folder(BAD));
+    for (dir, code) in [(&good, 0), (&bad, 1)] {
+        let ran = run(dir.path(), &["check", "--json"]);
+        assert_eq!(ran.code, Some(code));
+        assert_eq!(ran.json()["errors"], code);
+        assert_eq!(ran.out, run(dir.path(), &["check", "--format", "json"]).out);
+    }
+    let ran = run(good.path(), &["check", "none.toml", "--json"]);
+    assert_eq!((ran.code, ran.json()["error"].is_string()), (Some(1), true));
+}
+
+#[test]
+fn every_command_speaks_json() {
+    let dir = folder(GOOD);
+    let gateway = Gateway::start("epoll", GOOD);
+    let socket = gateway.dir.path().join("busbar.sock");
+    let socket = socket.to_str().unwrap();
+    let rows: &[(&[&str], i32)] = &[
+        (&["check"], 0),
+        (&["explain", "GET", "/a", "busbar.toml"], 0),
+        (&["explain", "GET", "/a", "--socket", socket], 0),
+        (&["explain", "GET", "a", "--socket", socket], 1),
+        (&["explain", "GET", "/a", "--socket", "none.sock"], 3),
+        (&["fmt", "--check"], 0),
+        (&["fmt", "--stdout"], 0),
+        (&["fmt", "none.toml"], 1),
+        (&["reload", "--socket", socket], 0),
+        (&["config", "defaults"], 0),
+        (&["config", "schema"], 0),
+        (&["help"], 0),
+        (&["help", "E999"], 1),
+    ];
+    for (args, code) in rows {
+        let ran = run(dir.path(), &[args, &["--json"][..]].concat());
+        assert_eq!(ran.code, Some(*code), "{args:?}: {}{}", ran.out, ran.err);
+        assert_ne!(ran.json(), Value::Null, "{args:?}");
+    }
+    gateway.stop();
+}
