@@ -33,6 +33,7 @@ pub mod action;
 pub mod h1;
 pub mod http;
 pub mod limit;
+pub mod log;
 pub mod metrics;
 pub mod router;
 pub mod upstream;

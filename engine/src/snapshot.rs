@@ -16,6 +16,7 @@ use crate::http::edit::HeaderEdits;
 use crate::http::forwarded::Prefix;
 use crate::http::rewrite::Rewrite;
 use crate::ids::{Key, ListenerId, RouteId, UpstreamId};
+use crate::log::format::Format;
 use crate::router::Router;
 use crate::router::explain::Wanted;
 use crate::secret::Secret;
@@ -28,6 +29,8 @@ pub struct Snapshot {
     pub generation: u64,
     pub server: Server,
     pub admin: Admin,
+    /// `None`: no lines are written.
+    pub log: Option<AccessLog>,
     pub listeners: Box<[Listener]>,
     pub upstreams: Box<[Upstream]>,
     pub routes: Box<[Route]>,
@@ -114,6 +117,28 @@ pub struct Admin {
     pub address: Choice<Box<[SocketAddr]>>,
     /// What changes over `address` need; `None`: there are none.
     pub token: Option<Secret>,
+}
+
+/// All, where a share is told in millionths.
+pub const SHARE_WHOLE: u32 = 1_000_000;
+
+/// Which exchanges have a line, and where it goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AccessLog {
+    pub to: LogTo,
+    pub format: Format,
+    /// All 5xx, and those that got no answer.
+    pub errors: bool,
+    pub slower_than: Option<Duration>,
+    /// Of the others, so many in a million.
+    pub sample: u32,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LogTo {
+    Stdout,
+    Stderr,
+    File(PathBuf),
 }
 
 /// What a file says where `"none"` has a meaning and so has silence: a default that can't be had

@@ -116,6 +116,7 @@ fn allocations_per_thousand(driver: Driver) -> u64 {
         opened: vec![Socket { id: SocketId(0), end: listener.into(), unix: false }],
         sockets: Box::new([(SocketId(0), ListenerId(0))]),
         resolved: Vec::new(),
+        log: None,
     };
     let seat = Seat {
         id: 0,

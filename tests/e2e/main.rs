@@ -48,4 +48,5 @@ mod rewrite;
 mod timeouts;
 mod tools;
 mod upgrade;
+mod view;
 mod workers;

@@ -21,6 +21,11 @@
 #[path = "../../engine/src/sync.rs"]
 pub mod sync;
 
+#[path = "../../engine/src/log"]
+pub mod log {
+    pub mod ring;
+}
+
 #[path = "../../engine/src/limit"]
 pub mod limit {
     pub mod clients;

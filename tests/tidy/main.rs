@@ -97,30 +97,34 @@ fn unsafe_stands_only_where_it_says_why() {
 }
 
 /// Which areas a file of the engine may use, beside the foundations.
-const LAYERS: [(&str, &[&str]); 17] = [
+const LAYERS: [(&str, &[&str]); 18] = [
     ("router", &[]),
     ("http", &["h1"]),
     ("h1", &["http"]),
     ("upstream", &["snapshot"]),
     ("limit", &[]),
     ("metrics", &[]),
+    ("log", &["metrics"]),
     ("action", &["http"]),
-    ("snapshot", &["action", "http", "router"]),
+    ("snapshot", &["action", "http", "router", "log"]),
     ("way", &["snapshot", "http", "h1", "router"]),
     ("explain", &["config", "snapshot", "action", "http", "h1", "router", "upstream", "way"]),
-    ("config", &["snapshot", "action", "http", "router"]),
+    ("config", &["snapshot", "action", "http", "router", "log"]),
     ("rt", &["snapshot", "sim"]),
     (
         "worker",
         &[
             "rt", "snapshot", "action", "http", "h1", "router", "upstream", "limit", "metrics",
-            "way",
+            "log", "way",
         ],
     ),
-    ("admin", &[]),
+    ("admin", &["metrics"]),
     (
         "control",
-        &["rt", "snapshot", "upstream", "limit", "metrics", "config", "admin", "worker", "explain"],
+        &[
+            "rt", "snapshot", "upstream", "limit", "metrics", "log", "config", "admin", "worker",
+            "explain",
+        ],
     ),
     ("cli", &["config", "admin", "control", "explain"]),
     ("sim", &["rt", "worker", "config", "control", "snapshot", "h1", "router", "upstream"]),

@@ -18,6 +18,7 @@ use axum::http::header::{ALLOW, CONTENT_TYPE};
 use axum::response::{IntoResponse, Response};
 use tokio::sync::{mpsc, oneshot};
 
+use crate::metrics::expose::Format;
 pub use http::{HttpDoor, Token};
 pub use socket::{SocketDoor, default_path};
 
@@ -37,6 +38,8 @@ pub enum What {
     Health,
     /// Whether all workers serve the same configuration, and no drain has begun.
     Ready,
+    /// The numbers of all workers.
+    Metrics(Format),
     /// What a request would get: the body of the ask describes it.
     Explain(String),
 }
@@ -48,7 +51,8 @@ struct Endpoint {
 }
 
 /// THE LIST. `GET` only reads.
-static ENDPOINTS: [Endpoint; 5] = [
+static ENDPOINTS: [Endpoint; 6] = [
+    Endpoint { method: "GET", path: "/metrics", what: What::Metrics(Format::Prometheus) },
     Endpoint { method: "POST", path: "/reload", what: What::Reload },
     Endpoint { method: "GET", path: "/status", what: What::Status },
     Endpoint { method: "GET", path: "/healthz", what: What::Health },
@@ -63,11 +67,14 @@ pub struct Ask {
     pub answer: oneshot::Sender<Answer>,
 }
 
-/// JSON, and whether the ask was fulfilled.
+/// What control says.
 #[derive(Debug)]
-pub struct Answer {
-    pub is_done: bool,
-    pub json: serde_json::Value,
+pub enum Answer {
+    Done(serde_json::Value),
+    /// Why the ask was not fulfilled.
+    Refused(serde_json::Value),
+    /// A type and a text of it.
+    Text(&'static str, String),
 }
 
 pub type Asks = mpsc::Sender<Ask>;
@@ -104,12 +111,15 @@ async fn serve(State(door): State<Door>, request: Request) -> Response {
     let Some(endpoint) = known.find(|e| e.method == method) else {
         return (StatusCode::METHOD_NOT_ALLOWED, [(ALLOW, first.method)]).into_response();
     };
+    let format = format_for(&request);
     let Ok(body) = axum::body::to_bytes(request.into_body(), BODY_BYTES_MAX).await else {
         return StatusCode::PAYLOAD_TOO_LARGE.into_response();
     };
     let mut what = endpoint.what.clone();
-    if let What::Explain(query) = &mut what {
-        *query = String::from_utf8_lossy(&body).into_owned();
+    match &mut what {
+        What::Explain(query) => *query = String::from_utf8_lossy(&body).into_owned(),
+        What::Metrics(asked) => *asked = format,
+        _ => {}
     }
     ask(door.asks, what).await
 }
@@ -122,10 +132,27 @@ async fn ask(asks: Asks, what: What) -> Response {
         return gone();
     }
     let Ok(answer) = answered.await else { return gone() };
-    let status = match (answer.is_done, is_probe) {
-        (true, _) => StatusCode::OK,
-        (false, true) => StatusCode::SERVICE_UNAVAILABLE,
-        (false, false) => StatusCode::UNPROCESSABLE_ENTITY,
+    let (status, kind, text) = match answer {
+        Answer::Done(json) => (StatusCode::OK, JSON, format!("{json}\n")),
+        Answer::Text(kind, text) => (StatusCode::OK, kind, text),
+        Answer::Refused(json) if is_probe => {
+            (StatusCode::SERVICE_UNAVAILABLE, JSON, format!("{json}\n"))
+        }
+        Answer::Refused(json) => (StatusCode::UNPROCESSABLE_ENTITY, JSON, format!("{json}\n")),
     };
-    (status, [(CONTENT_TYPE, "application/json")], format!("{}\n", answer.json)).into_response()
+    (status, [(CONTENT_TYPE, kind)], text).into_response()
+}
+
+const JSON: &str = "application/json";
+
+/// OpenMetrics where it is asked for by name, as Prometheus does.
+fn format_for(request: &Request) -> Format {
+    let accept = request.headers().get_all(axum::http::header::ACCEPT);
+    let is_named = |value: &axum::http::HeaderValue| {
+        value.to_str().is_ok_and(|value| value.contains("application/openmetrics-text"))
+    };
+    match accept.iter().any(is_named) {
+        true => Format::OpenMetrics,
+        false => Format::Prometheus,
+    }
 }

@@ -25,7 +25,7 @@ use crate::snapshot::{Admin, Endpoint, Listener, Route, Server, Snapshot, Upstre
 /// without one follow. `sources` tells where a route stands.
 pub(super) fn compile(checked: Checked, sources: &Diagnostics) -> Snapshot {
     let Checked { model, targets, routers, router_of } = checked;
-    let Model { server, admin, listeners, upstreams, chains, routes, .. } = model;
+    let Model { server, admin, log, listeners, upstreams, chains, routes, .. } = model;
     let mut targets = targets.into_iter();
     let mut shared = Shared::default();
     let route = |mut route: model::Route| {
@@ -39,6 +39,7 @@ pub(super) fn compile(checked: Checked, sources: &Diagnostics) -> Snapshot {
         generation: 1,
         server: self::server(server),
         admin: Admin { socket: admin.socket, address: admin.address, token: admin.token },
+        log,
         listeners: listeners.map(|(listener, router)| self::listener(listener, router)).collect(),
         upstreams: upstreams.into_iter().map(upstream).collect(),
         routes,

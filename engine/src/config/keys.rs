@@ -158,7 +158,7 @@ pub const TOP: &[Key] = &[
     later("plan"),
     later("waf"),
     later("meter"),
-    later("log"),
+    key("log", Kind::Shape("a table"), "", "What is written down."),
     later("metrics"),
     later("trace"),
     later("docker"),
@@ -211,6 +211,35 @@ pub const SERVER: &[Key] = &[
     ),
     key("via", Kind::Bool, "false", "Whether `Via` is added (RFC 9110 §7.6.3)."),
     later("state_dir"),
+];
+
+pub const LOG: &[Key] = &[
+    key("access", Kind::Shape("a table"), "", "A line for each request; without it there is none."),
+    later("level"),
+];
+
+pub const LOG_ACCESS: &[Key] = &[
+    key(
+        "to",
+        Kind::Text("a file, \"stdout\" or \"stderr\""),
+        "\"stdout\"",
+        "Where lines go. A file is opened anew on SIGUSR1.",
+    ),
+    key("format", Kind::Words(&["json", "combined"]), "\"json\"", "How a line is written."),
+    key(
+        "fields",
+        Kind::Texts("names of `docs/operations.md`, Access log"),
+        "all but `query`, `user_agent` and `referer`",
+        "What a JSON line holds. The query can hold keys: only where it is named.",
+    ),
+    key("errors", Kind::Bool, "false", "Only 5xx and requests that got no answer."),
+    time("slower_than", "off", "Only requests that took longer. With `errors`: either."),
+    key(
+        "sample",
+        Kind::Text("a share such as \"1%\""),
+        "\"100%\", or \"0%\" beside `errors` or `slower_than`",
+        "Which share of the other requests has a line, too.",
+    ),
 ];
 
 pub const LISTENER: &[Key] = &[

@@ -34,10 +34,11 @@ const fn told(head: &'static str, keys: &'static [Key]) -> Table {
 }
 
 /// What holds for all stands where it holds for all.
-const TABLES: [Table; 17] = [
+const TABLES: [Table; 18] = [
     Table { left_out: TABLE_NAMES, ..table("", keys::TOP) },
     table("[server]", keys::SERVER),
     table("[admin]", keys::ADMIN),
+    table("[log.access]", keys::LOG_ACCESS),
     Table { left_out: &["address"], ..table("[defaults.listener]", keys::LISTENER) },
     Table { left_out: &["endpoints", "pool"], ..table("[defaults.upstream]", keys::UPSTREAM) },
     table("[defaults.upstream.pool]", keys::POOL),

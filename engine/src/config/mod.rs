@@ -35,6 +35,7 @@ mod include;
 pub mod keys;
 mod layer;
 pub mod listing;
+mod log;
 mod marks;
 mod merge;
 pub mod model;

@@ -11,7 +11,9 @@ use crate::http::forwarded::Prefix;
 use crate::http::template::{Place, Template};
 use crate::router::ValuePattern;
 use crate::secret::Secret;
-use crate::snapshot::{Balance, Choice, Driver, EndpointAddress, HostMode, ListenAddress};
+use crate::snapshot::{
+    AccessLog, Balance, Choice, Driver, EndpointAddress, HostMode, ListenAddress,
+};
 
 pub use super::keys::{Key, KeyId, Kind};
 
@@ -42,6 +44,7 @@ impl<T> Limit<T> {
 pub struct Model {
     pub server: Server,
     pub admin: Admin,
+    pub log: Option<AccessLog>,
     /// Sorted by name, like all tables.
     pub listeners: Vec<Listener>,
     pub upstreams: Vec<Upstream>,

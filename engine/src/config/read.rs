@@ -33,10 +33,13 @@ pub(super) fn read(table: &Table, outside: &Outside<'_>, out: &mut Diagnostics) 
     let server = top.section("server", keys::SERVER, out).map(|section| server(&section, out));
     let admin = top.section("admin", keys::ADMIN, out);
     let admin = admin.map(|section| admin::read(&section, outside, out));
+    let log = top.section("log", keys::LOG, out);
+    let log = log.and_then(|section| super::log::read(&section, outside, out));
     let (listener_defaults, upstream_defaults) = defaults_of(&top, out);
     let mut model = Model {
         server: server.unwrap_or_default(),
         admin: admin.unwrap_or_default(),
+        log,
         listener_defaults,
         upstream_defaults,
         ..Model::default()

@@ -114,7 +114,7 @@ text, then `{name}`, then `*`. Then: has `methods`, more headers, more query. `G
 /// The whole page.
 pub fn markdown() -> String {
     let mut out = INTRODUCTION.to_owned();
-    let tables: [(&str, &[Key]); 17] = [
+    let tables: [(&str, &[Key]); 19] = [
         ("Top", keys::TOP),
         ("`[server]`", keys::SERVER),
         ("`[listener.NAME]`", keys::LISTENER),
@@ -132,6 +132,8 @@ pub fn markdown() -> String {
         ("`request` and `response` in `headers`", keys::EDITS),
         ("`[defaults]`", keys::DEFAULTS),
         ("`[admin]`", keys::ADMIN),
+        ("`[log]`", keys::LOG),
+        ("`[log.access]`", keys::LOG_ACCESS),
     ];
     for (title, keys) in tables {
         table(&mut out, title, keys);

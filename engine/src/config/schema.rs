@@ -29,6 +29,8 @@ pub fn schema() -> Value {
     };
     schema["$defs"] = json!({
         "admin": object(keys::ADMIN, &[]),
+        "log": object(keys::LOG, &[]),
+        "access": object(keys::LOG_ACCESS, &[]),
         "all": object(keys::ALL, &[]),
         "defaults": object(keys::DEFAULTS, &[]),
         "edits": object(keys::EDITS, &[]),
@@ -113,7 +115,7 @@ fn quantity(pattern: &str, none: bool) -> Value {
 fn shape(name: &str, what: &str) -> Value {
     match (name, what) {
         ("listener" | "upstream" | "route" | "group", "tables by name") => by_name(name),
-        ("server" | "all" | "admin" | "pool", "a table") => reference(name),
+        ("server" | "all" | "admin" | "log" | "access" | "pool", "a table") => reference(name),
         ("defaults", _) => reference(name),
         ("upstream" | "listener", "a table") => reference(&format!("{name}_defaults")),
         (_, "values by field name" | "values by name") => reference("texts"),
@@ -196,6 +198,8 @@ mod tests {
             keys::REWRITE,
             keys::DEFAULTS,
             keys::ADMIN,
+            keys::LOG,
+            keys::LOG_ACCESS,
         ];
         for key in lists.into_iter().flatten() {
             match (key.kind, value(key)) {

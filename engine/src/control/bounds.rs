@@ -111,6 +111,10 @@ impl Counted {
         self.clients.clone()
     }
 
+    pub fn open_of(&self, listener: &Key) -> u32 {
+        self.listeners.get(listener).map_or(0, |counts| counts.open())
+    }
+
     /// Connections open on the listeners there are.
     pub fn open(&self) -> u32 {
         self.listeners.values().map(|counts| counts.open()).sum()

@@ -100,7 +100,10 @@ impl Control {
 }
 
 fn answer(asker: oneshot::Sender<Answer>, is_done: bool, json: Value) {
-    let _ = asker.send(Answer { is_done, json });
+    let _ = asker.send(match is_done {
+        true => Answer::Done(json),
+        false => Answer::Refused(json),
+    });
 }
 
 #[cfg(test)]
@@ -140,12 +143,14 @@ mod tests {
         asked.heard(1, states(8));
         asked.answer_due(Mono(2));
         let answer = a.try_recv().expect("both have answered");
-        let state = &answer.json["action"]["to"][0]["endpoints"][0]["state"];
+        let Answer::Done(json) = answer else { panic!("refused") };
+        let state = &json["action"]["to"][0]["endpoints"][0]["state"];
         assert_eq!((&state["inflight"], &state["workers"]), (&2.into(), &1.into()), "one has it");
         assert_eq!(asked.next_at(), Mono(0).after(PATIENCE));
         asked.answer_due(asked.next_at());
         let answer = b.try_recv().expect("long enough");
-        assert_eq!(answer.json["notes"][0], "1 of 2 workers did not answer in time");
+        let Answer::Done(json) = answer else { panic!("refused") };
+        assert_eq!(json["notes"][0], "1 of 2 workers did not answer in time");
         assert_eq!(asked.next_at(), Mono::NEVER);
     }
 }

@@ -16,6 +16,8 @@ mod cores;
 mod doors;
 pub(crate) mod drain;
 mod explain;
+mod logger;
+mod numbers;
 pub(crate) mod publish;
 mod reload;
 mod resolver;
@@ -35,7 +37,6 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use crate::admin::{Answer, Ask, What};
-use crate::metrics::recorder::Recorder;
 use crate::rt;
 use crate::time::Mono;
 use crate::upstream::Resolved;
@@ -43,6 +44,8 @@ use crate::worker::Report;
 use crate::worker::mailbox::{FromWorker, ToWorker};
 use bounds::Counted;
 use drain::{Drain, Step};
+use logger::Logger;
+use numbers::Numbers;
 use publish::Publisher;
 pub use reload::Loader;
 use reload::Pending;
@@ -80,6 +83,8 @@ pub enum Ended {
 enum Event {
     End,
     Hup,
+    /// SIGUSR1: the log has been moved away.
+    Reopen,
     Worker(u32, FromWorker),
     Ask(Ask),
     Learned(Resolved),
@@ -91,6 +96,7 @@ struct Signals {
     term: Signal,
     int: Signal,
     hup: Signal,
+    usr1: Signal,
 }
 
 impl Signals {
@@ -99,6 +105,7 @@ impl Signals {
             term: signal(SignalKind::terminate())?,
             int: signal(SignalKind::interrupt())?,
             hup: signal(SignalKind::hangup())?,
+            usr1: signal(SignalKind::user_defined1())?,
         })
     }
 
@@ -132,6 +139,10 @@ struct Control {
     digests: crate::config::Digests,
     /// By worker.
     adopted: Vec<u64>,
+    numbers: Numbers,
+    logger: Logger,
+    /// Seconds since 1970, of the start.
+    began_wall: f64,
     drain: Option<Drain>,
     untrusted: Untrusted,
     asked: explain::Asked,
@@ -159,7 +170,6 @@ impl Untrusted {
 /// What workers said at their end.
 #[derive(Default)]
 struct Total {
-    recorder: Recorder,
     reports: usize,
     cut: u32,
     panics: u32,
@@ -167,7 +177,6 @@ struct Total {
 
 impl Total {
     fn add(&mut self, report: &Report) {
-        self.recorder.absorb(&report.recorder);
         self.reports += 1;
         self.cut += report.cut;
         self.panics += report.panics;
@@ -197,6 +206,7 @@ impl Control {
             _ = self.signals.term.recv() => Event::End,
             _ = self.signals.int.recv() => Event::End,
             _ = self.signals.hup.recv() => Event::Hup,
+            _ = self.signals.usr1.recv() => Event::Reopen,
             (worker, message) = self.workers.next() => Event::Worker(worker, message),
             Some(ask) = self.asks.recv() => Event::Ask(ask),
             Some(resolved) = self.learned.1.recv() => Event::Learned(resolved),
@@ -214,7 +224,8 @@ impl Control {
         let pending = self.pending.first().map_or(Mono::NEVER, |pending| pending.patience_ends);
         let drain = self.drain.as_ref().and_then(Drain::next_at).unwrap_or(Mono::NEVER);
         let asked = self.asked.next_at();
-        bury.min(pending).min(drain).min(asked).min(self.watchdog.next_at())
+        let (numbers, pings) = (self.numbers.ends(), self.watchdog.next_at());
+        bury.min(pending).min(drain).min(asked).min(numbers).min(pings)
     }
 
     async fn hear(&mut self, event: Event) -> Option<Ended> {
@@ -222,6 +233,7 @@ impl Control {
             Event::End if self.drain.is_some() => return Some(self.end_at_once()),
             Event::End => self.begin_drain(),
             Event::Hup | Event::Changed => self.reload(None).await,
+            Event::Reopen => self.logger.reopen(),
             Event::Ask(ask) => self.answer(ask).await,
             Event::Learned(resolved) => {
                 self.names.heard(&resolved);
@@ -230,10 +242,14 @@ impl Control {
             Event::Worker(id, message) => self.hear_worker(id, message),
             Event::Due => {
                 self.tell_overdue();
+                self.finish_collection();
                 self.ping_workers();
             }
         }
-        self.publisher.bury();
+        if !self.publisher.bury().is_empty() {
+            self.numbers.free_before = Some(self.publisher.oldest());
+            self.collect(None);
+        }
         self.asked.answer_due(rt::now());
         self.step_drain()
     }
@@ -247,10 +263,12 @@ impl Control {
                 }
             }
             FromWorker::Closed(socket) => self.sockets.closed(socket),
-            FromWorker::Report(report) => {
+            FromWorker::Report(mut report) => {
                 self.watchdog.ended(id as usize);
+                self.numbers.totals.absorb(&mut report.recorder);
                 self.total.add(&report);
             }
+            FromWorker::Numbers(recorder) => self.collected(id, recorder),
             FromWorker::Failed(e) => {
                 self.watchdog.ended(id as usize);
                 say(&format!("worker {id} has ended: {e}"));
@@ -284,6 +302,7 @@ impl Control {
         let is_probe_of_readiness = ask.what == What::Ready;
         let json = match ask.what {
             What::Reload => return self.reload(Some(ask.answer)).await,
+            What::Metrics(format) => return self.collect(Some((format, ask.answer))),
             What::Explain(query) => {
                 return self.explain(&query, ask.answer);
             }
@@ -291,8 +310,10 @@ impl Control {
             What::Health => serde_json::json!({ "healthy": true }),
             What::Ready => serde_json::json!({ "ready": is_ready }),
         };
-        let is_done = !is_probe_of_readiness || is_ready;
-        let _ = ask.answer.send(Answer { is_done, json });
+        let _ = ask.answer.send(match is_probe_of_readiness && !is_ready {
+            true => Answer::Refused(json),
+            false => Answer::Done(json),
+        });
     }
 
     /// All workers serve the same configuration, and go on doing so.
@@ -327,7 +348,8 @@ impl Control {
         if self.total.reports < self.workers.len() {
             return None;
         }
-        say(&status::summary(&self.total, &self.counted));
+        self.logger.end();
+        say(&status::summary(&self.numbers.totals, &self.total, &self.counted));
         Some(if self.total.cut > 0 { Ended::Cut } else { Ended::Drained })
     }
 

@@ -149,14 +149,20 @@ impl Publisher {
             }
             is_held
         });
-        if let Some(oldest) = self.alive.front().map(|alive| alive.snapshot.generation)
-            && !buried.is_empty()
-        {
-            for keys in [&mut self.listeners, &mut self.upstreams, &mut self.routes] {
-                keys.free(oldest);
-            }
-        }
         buried
+    }
+
+    /// The oldest generation that is not freed.
+    pub fn oldest(&self) -> u64 {
+        self.alive.front().map_or(self.generation, |alive| alive.snapshot.generation)
+    }
+
+    /// Keys of names that only generations before `oldest` had may be given to others: nothing
+    /// that was counted under them is still to come.
+    pub fn free_keys(&mut self, oldest: u64) {
+        for keys in [&mut self.listeners, &mut self.upstreams, &mut self.routes] {
+            keys.free(oldest);
+        }
     }
 
     pub fn present(&self) -> Option<&Arc<Snapshot>> {
@@ -208,10 +214,13 @@ mod tests {
         assert_eq!(keys(&third), [4, 1]);
         drop((first, second));
         assert_eq!(publisher.bury().len(), 2);
-        let fourth = publisher.publish(routes(&["b", "x", "y", "z"]), Mono(4));
-        let mut used = keys(&fourth);
+        let early = publisher.publish(routes(&["b", "x"]), Mono(4));
+        assert_eq!(keys(&early), [1, 5], "not before what was counted under them is told");
+        publisher.free_keys(publisher.oldest());
+        let fifth = publisher.publish(routes(&["b", "x", "y", "z"]), Mono(5));
+        let mut used = keys(&fifth);
         used.sort_unstable();
-        assert_eq!(used, [0, 1, 2, 3], "freed keys are used again");
+        assert_eq!(used, [1, 2, 3, 5], "freed keys are used again");
     }
 
     #[test]

@@ -82,6 +82,14 @@ impl Control {
                 return;
             }
         };
+        let log = match self.logger.plan(snapshot.log.as_ref()) {
+            Ok(log) => log,
+            Err(e) => {
+                self.sockets.abandon(plan);
+                self.refused(asker, &e, json!({ "error": e }));
+                return;
+            }
+        };
         let mut warnings = self.unchanged_until_restart(&snapshot.server);
         tokio::select! {
             unknown = self.names.learn(&snapshot) => warnings.extend(unknown),
@@ -98,6 +106,8 @@ impl Control {
         warnings.extend((!report.is_empty()).then(|| report.trim_end().to_owned()));
         self.doors.take(doors, &snapshot.admin);
         let snapshot = self.publisher.publish(snapshot, rt::now());
+        self.numbers.adopt(&snapshot);
+        self.numbers.adopted += 1;
         let generation = snapshot.generation;
         let patience_ends = rt::now().after(PATIENCE);
         self.pending.push(Pending { generation, began, patience_ends, changes, warnings, asker });
@@ -105,8 +115,10 @@ impl Control {
         self.names.keep(&snapshot, &self.learned.0);
         let serves = plan.serves.clone();
         let opened = self.sockets.take(plan);
-        for (worker, opened) in opened.into_iter().enumerate() {
+        let logs = self.logger.take(log, generation, self.workers.len());
+        for (worker, (opened, log)) in opened.into_iter().zip(logs).enumerate() {
             let adoption = Adoption {
+                log,
                 snapshot: snapshot.clone(),
                 bounds: bounds.clone(),
                 clients: self.counted.clients(),
@@ -124,7 +136,8 @@ impl Control {
         }
     }
 
-    fn refused(&self, asker: Asker, why: &str, json: serde_json::Value) {
+    fn refused(&mut self, asker: Asker, why: &str, json: serde_json::Value) {
+        self.numbers.refused += 1;
         let generation = self.publisher.present().map_or(0, |s| s.generation);
         say(&format!("{why}\nrefused; generation {generation} stays in force"));
         systemd::ready(&self.status_line());
@@ -193,6 +206,9 @@ fn refuse(asker: Asker, json: serde_json::Value) {
 
 fn answer(asker: Asker, is_done: bool, json: serde_json::Value) {
     if let Some(asker) = asker {
-        let _ = asker.send(Answer { is_done, json });
+        let _ = asker.send(match is_done {
+            true => Answer::Done(json),
+            false => Answer::Refused(json),
+        });
     }
 }

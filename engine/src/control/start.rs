@@ -6,6 +6,8 @@ use tokio::sync::mpsc;
 use super::bounds::Counted;
 use super::cores::{self, Cores};
 use super::doors::Doors;
+use super::logger::Logger;
+use super::numbers::Numbers;
 use super::publish::Publisher;
 use super::reload::{Loader, watched};
 use super::resolver::Names;
@@ -71,12 +73,18 @@ async fn start(options: Options) -> Result<Control, String> {
     names.learn(&snapshot).await.iter().for_each(|warning| say(warning));
     let mut publisher = Publisher::new(cores.workers);
     let snapshot = publisher.publish(snapshot, rt::now());
+    let mut numbers = Numbers::new(cores.workers as usize);
+    numbers.adopt(&snapshot);
     let learned = mpsc::channel(LEARNED_MAX);
     names.keep(&snapshot, &learned.0);
     let bounds = counted.adopt(&snapshot, derived);
     let serves = plan.serves.clone();
     let opened = sockets.take(plan);
-    let adoption = |opened| Adoption {
+    let mut logger = Logger::new();
+    let log_plan = logger.plan(snapshot.log.as_ref()).inspect_err(|_| sockets.remove_unix())?;
+    let log_ends = logger.take(log_plan, snapshot.generation, cores.workers as usize);
+    let adoption = |(opened, log)| Adoption {
+        log,
         snapshot: snapshot.clone(),
         bounds: bounds.clone(),
         clients: counted.clients(),
@@ -84,7 +92,7 @@ async fn start(options: Options) -> Result<Control, String> {
         sockets: serves.clone(),
         resolved: names.resolved(),
     };
-    let adoptions = opened.into_iter().map(adoption).collect();
+    let adoptions = opened.into_iter().zip(log_ends).map(adoption).collect();
     let memory = buffer_bytes(&snapshot) / u64::from(cores.workers);
     let workers = Workers::start(adoptions, &cores, snapshot.server.driver, memory as usize);
     let workers = workers.inspect_err(|_| sockets.remove_unix())?;
@@ -114,6 +122,9 @@ async fn start(options: Options) -> Result<Control, String> {
         pending: Vec::new(),
         digests: first.digests,
         adopted,
+        numbers,
+        logger,
+        began_wall: rt::wall_seconds() as f64,
         drain: None,
         untrusted,
         asked: Default::default(),

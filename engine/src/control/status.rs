@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::bounds::Counted;
 use super::{Control, Total};
+use crate::metrics::totals::Totals;
 use crate::rt;
 
 impl Control {
@@ -42,19 +43,18 @@ impl Control {
 }
 
 /// The last line of a run.
-pub(super) fn summary(total: &Total, counted: &Counted) -> String {
-    let recorder = &total.recorder;
-    let [c1, c2, c3, c4, c5] = recorder.by_class;
-    let at = |q: f64| recorder.time_us.value_at_quantile(q) as f64 / 1000.0;
+pub(super) fn summary(totals: &Totals, total: &Total, counted: &Counted) -> String {
+    let whole = &totals.whole;
+    let [none, c1, c2, c3, c4, c5] = whole.classes;
+    let at = |q: f64| whole.time_us.value_at_quantile(q) as f64 / 1000.0;
     format!(
         "served {} requests on {} connections (1xx {c1}, 2xx {c2}, 3xx {c3}, 4xx {c4}, 5xx {c5}, \
-         aborted {}), {} upstream connections, {} retries; p50 {:.2} ms, p99 {:.2} ms; {} times \
-         full; {} cut, {} panics",
-        recorder.exchanges(),
-        recorder.connections,
-        recorder.aborted,
-        recorder.upstream_connections,
-        recorder.retries,
+         aborted {none}), {} upstream connections, {} retries; p50 {:.2} ms, p99 {:.2} ms; {} \
+         times full; {} cut, {} panics",
+        whole.exchanges(),
+        whole.connections,
+        whole.upstream_connections,
+        whole.retries,
         at(0.50),
         at(0.99),
         counted.full(),

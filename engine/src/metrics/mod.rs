@@ -1,3 +1,11 @@
-//! What a worker counts. Owned by it alone; handed over whole.
+//! What workers count: each into a recorder of its own, which control collects whole and adds up.
+//!
+//! ```text
+//!  worker: exchange ─▶ Recorder ═ handed over on demand ═▶ Totals ─▶ expose ─▶ /metrics
+//! ```
 
+pub mod expose;
+pub mod names;
+pub mod reason;
 pub mod recorder;
+pub mod totals;

@@ -1,64 +1,265 @@
-//! One worker's numbers: plain memory, no atomics.
-
-use std::time::Duration;
+//! One worker's numbers: plain memory that no other thread sees until it is handed over whole.
+//!
+//! Rows are found by key (a route's and an upstream's number over generations). What has been
+//! touched since the last handover stands in a list, so that absorbing and clearing cost what
+//! happened and not what is configured.
 
 use hdrhistogram::Histogram;
 
+use super::reason::Reason;
+use crate::ids::Key;
+
+/// Upper bounds of the classic buckets, in microseconds; one more is without a bound.
+pub const BUCKETS_US: [u64; 19] = [
+    50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000,
+    1_000_000, 2_500_000, 5_000_000, 10_000_000, 30_000_000, 60_000_000,
+];
+/// Upper bounds of sizes, in bytes; one more is without a bound.
+pub const BUCKETS_BYTES: [u64; 8] =
+    [256, 1 << 10, 4 << 10, 16 << 10, 64 << 10, 1 << 20, 16 << 20, 256 << 20];
 /// Longest time that is told apart; longer ones count as this.
 const TIME_MAX_US: u64 = 60_000_000;
+/// Routes and upstreams with a histogram of their own, the first ones used: each is 10 KiB in
+/// every worker. Further ones have classic buckets only.
+pub const HISTOGRAMS_MAX: usize = 2048;
 
-/// Counters and the histogram of whole exchanges, in microseconds with three digits.
-#[derive(Debug, Clone)]
-pub struct Recorder {
-    /// Final answers by class: 1xx (a tunnel's 101), 2xx … 5xx.
-    pub by_class: [u64; 5],
-    /// Exchanges that ended without a final answer to the client.
-    pub aborted: u64,
-    pub retries: u64,
-    pub connections: u64,
-    pub upstream_connections: u64,
-    pub time_us: Histogram<u64>,
+/// Final answers by class: 0 for none, 1 (a tunnel's 101) to 5.
+pub type Classes = [u64; 6];
+
+/// What one exchange was, for everything that learns from it.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Exchanged {
+    pub route: Option<Key>,
+    pub upstream: Option<Key>,
+    /// Of the final answer; 0 when the client got none.
+    pub status: u16,
+    pub reason: Reason,
+    pub time_us: u64,
+    /// From the request's sending to the answer's head, on the attempt that was answered.
+    pub first_byte_us: Option<u64>,
+    /// What was not spent in waiting for the service.
+    pub own_us: u64,
+    pub bytes_in: u64,
+    pub bytes_out: u64,
 }
 
-impl Default for Recorder {
-    fn default() -> Recorder {
-        let time_us = Histogram::new_with_max(TIME_MAX_US, 3).expect("fixed bounds are valid");
-        Recorder {
-            by_class: [0; 5],
-            aborted: 0,
-            retries: 0,
-            connections: 0,
-            upstream_connections: 0,
-            time_us,
+/// Times of one kind: classic buckets, their sum, and a histogram when there is one.
+#[derive(Clone, Debug, Default)]
+pub struct Times {
+    pub buckets: [u64; BUCKETS_US.len() + 1],
+    pub sum_us: u64,
+    pub histogram: Option<Box<Histogram<u32>>>,
+}
+
+impl Times {
+    #[inline]
+    fn record(&mut self, us: u64) {
+        self.buckets[BUCKETS_US.partition_point(|bound| *bound < us)] += 1;
+        self.sum_us += us;
+        if let Some(histogram) = &mut self.histogram {
+            histogram.saturating_record(us);
         }
     }
+
+    pub fn count(&self) -> u64 {
+        self.buckets.iter().sum()
+    }
+
+    pub(super) fn absorb(&mut self, other: &mut Times) {
+        for (mine, theirs) in self.buckets.iter_mut().zip(&mut other.buckets) {
+            *mine += std::mem::take(theirs);
+        }
+        self.sum_us += std::mem::take(&mut other.sum_us);
+        let Some(theirs) = other.histogram.as_deref_mut().filter(|h| !h.is_empty()) else { return };
+        let mine = self.histogram.get_or_insert_with(histogram);
+        mine.add(&*theirs).expect("all have the same bounds");
+        theirs.reset();
+    }
+}
+
+/// Two digits from 1 µs to a minute: 10 KiB.
+pub(super) fn histogram() -> Box<Histogram<u32>> {
+    Box::new(Histogram::new_with_max(TIME_MAX_US, 2).expect("fixed bounds are valid"))
+}
+
+/// Numbers of one route, or of one upstream.
+#[derive(Clone, Debug, Default)]
+pub struct Row {
+    pub classes: Classes,
+    /// Of a route whole exchanges, of an upstream its first bytes.
+    pub times: Times,
+    pub bytes_in: u64,
+    pub bytes_out: u64,
+    touched: bool,
+}
+
+impl Row {
+    pub(super) fn absorb(&mut self, other: &mut Row) {
+        for (mine, theirs) in self.classes.iter_mut().zip(&mut other.classes) {
+            *mine += std::mem::take(theirs);
+        }
+        self.times.absorb(&mut other.times);
+        self.bytes_in += std::mem::take(&mut other.bytes_in);
+        self.bytes_out += std::mem::take(&mut other.bytes_out);
+        other.touched = false;
+    }
+
+    pub fn count(&self) -> u64 {
+        self.classes.iter().sum()
+    }
+}
+
+/// Rows by key, made on their first use.
+#[derive(Debug, Default)]
+pub struct Rows {
+    rows: Vec<Option<Box<Row>>>,
+    touched: Vec<Key>,
+}
+
+impl Rows {
+    #[inline]
+    fn touch(&mut self, key: Key, histograms: &mut usize) -> &mut Row {
+        let index = key.index();
+        if index >= self.rows.len() {
+            self.rows.resize_with(index + 1, || None);
+        }
+        let row = self.rows[index].get_or_insert_with(|| {
+            let mut row = Box::<Row>::default();
+            if *histograms < HISTOGRAMS_MAX {
+                *histograms += 1;
+                row.times.histogram = Some(histogram());
+            }
+            row
+        });
+        if !row.touched {
+            row.touched = true;
+            self.touched.push(key);
+        }
+        row
+    }
+
+    /// Gives each row that was touched, and forgets that it was.
+    pub(super) fn drain(&mut self, mut take: impl FnMut(Key, &mut Row)) {
+        for key in self.touched.drain(..) {
+            if let Some(row) = self.rows[key.index()].as_deref_mut() {
+                take(key, row);
+            }
+        }
+    }
+}
+
+/// What a worker counts beside routes and upstreams.
+#[derive(Clone, Debug)]
+pub struct Whole {
+    pub classes: Classes,
+    /// By [`Reason::index`].
+    pub reasons: [u64; Reason::ALL.len()],
+    pub time_us: Histogram<u64>,
+    /// Time spent in Busbar itself.
+    pub own: Times,
+    pub request_bytes: [u64; BUCKETS_BYTES.len() + 1],
+    pub answer_bytes: [u64; BUCKETS_BYTES.len() + 1],
+    pub bytes_in: u64,
+    pub bytes_out: u64,
+    pub connections: u64,
+    pub upstream_connections: u64,
+    /// Exchanges that took a pooled connection.
+    pub reused: u64,
+    pub retries: u64,
+}
+
+impl Default for Whole {
+    fn default() -> Whole {
+        let time_us = Histogram::new_with_max(TIME_MAX_US, 3).expect("fixed bounds are valid");
+        Whole {
+            classes: [0; 6],
+            reasons: [0; Reason::ALL.len()],
+            time_us,
+            own: Times { histogram: Some(histogram()), ..Times::default() },
+            request_bytes: Default::default(),
+            answer_bytes: Default::default(),
+            bytes_in: 0,
+            bytes_out: 0,
+            connections: 0,
+            upstream_connections: 0,
+            reused: 0,
+            retries: 0,
+        }
+    }
+}
+
+impl Whole {
+    /// Adds what another counted, and clears it.
+    pub fn absorb(&mut self, other: &mut Whole) {
+        fn add<const N: usize>(mine: &mut [u64; N], theirs: &mut [u64; N]) {
+            for (mine, theirs) in mine.iter_mut().zip(theirs) {
+                *mine += std::mem::take(theirs);
+            }
+        }
+        add(&mut self.classes, &mut other.classes);
+        add(&mut self.reasons, &mut other.reasons);
+        add(&mut self.request_bytes, &mut other.request_bytes);
+        add(&mut self.answer_bytes, &mut other.answer_bytes);
+        self.time_us.add(&other.time_us).expect("all have the same bounds");
+        other.time_us.reset();
+        self.own.absorb(&mut other.own);
+        let pairs = [
+            (&mut self.bytes_in, &mut other.bytes_in),
+            (&mut self.bytes_out, &mut other.bytes_out),
+            (&mut self.connections, &mut other.connections),
+            (&mut self.upstream_connections, &mut other.upstream_connections),
+            (&mut self.reused, &mut other.reused),
+            (&mut self.retries, &mut other.retries),
+        ];
+        for (mine, theirs) in pairs {
+            *mine += std::mem::take(theirs);
+        }
+    }
+
+    pub fn exchanges(&self) -> u64 {
+        self.classes.iter().sum()
+    }
+}
+
+/// One worker's numbers since its last handover.
+#[derive(Debug, Default)]
+pub struct Recorder {
+    pub whole: Whole,
+    pub(super) routes: Rows,
+    pub(super) upstreams: Rows,
+    histograms: usize,
 }
 
 impl Recorder {
     /// Records one exchange; the one call on the request path.
     #[inline]
-    pub fn exchange(&mut self, status: u16, time: Duration) {
-        match self.by_class.get_mut(usize::from(status / 100).wrapping_sub(1)) {
-            Some(class) => *class += 1,
-            None => self.aborted += 1,
+    pub fn exchange(&mut self, x: &Exchanged) {
+        let class = usize::from(x.status / 100).min(5);
+        let whole = &mut self.whole;
+        whole.classes[class] += 1;
+        whole.reasons[x.reason.index()] += 1;
+        whole.time_us.saturating_record(x.time_us);
+        whole.own.record(x.own_us);
+        whole.request_bytes[BUCKETS_BYTES.partition_point(|b| *b < x.bytes_in)] += 1;
+        whole.answer_bytes[BUCKETS_BYTES.partition_point(|b| *b < x.bytes_out)] += 1;
+        whole.bytes_in += x.bytes_in;
+        whole.bytes_out += x.bytes_out;
+        if let Some(key) = x.route {
+            let row = self.routes.touch(key, &mut self.histograms);
+            row.classes[class] += 1;
+            row.times.record(x.time_us);
+            row.bytes_in += x.bytes_in;
+            row.bytes_out += x.bytes_out;
         }
-        self.time_us.saturating_record((time.as_nanos() / 1000) as u64);
-    }
-
-    /// Adds what another worker counted.
-    pub fn absorb(&mut self, other: &Recorder) {
-        for (mine, theirs) in self.by_class.iter_mut().zip(other.by_class) {
-            *mine += theirs;
+        if let Some(key) = x.upstream {
+            let row = self.upstreams.touch(key, &mut self.histograms);
+            row.classes[class] += 1;
+            row.bytes_in += x.bytes_in;
+            row.bytes_out += x.bytes_out;
+            if let Some(us) = x.first_byte_us {
+                row.times.record(us);
+            }
         }
-        self.aborted += other.aborted;
-        self.retries += other.retries;
-        self.connections += other.connections;
-        self.upstream_connections += other.upstream_connections;
-        self.time_us.add(&other.time_us).expect("all recorders have the same bounds");
-    }
-
-    pub fn exchanges(&self) -> u64 {
-        self.by_class.iter().sum::<u64>() + self.aborted
     }
 }
 
@@ -67,15 +268,49 @@ mod tests {
     use super::*;
 
     #[test]
-    fn exchanges_are_counted_by_class_and_merged() {
-        let (mut a, mut b) = (Recorder::default(), Recorder::default());
-        a.exchange(200, Duration::from_micros(150));
-        a.exchange(503, Duration::from_secs(90));
-        b.exchange(0, Duration::from_micros(10));
-        b.exchange(101, Duration::from_micros(10));
-        a.absorb(&b);
-        assert_eq!((a.by_class, a.aborted), ([1, 1, 0, 0, 1], 1));
-        assert_eq!((a.exchanges(), a.time_us.len()), (4, 4));
+    fn an_exchange_stands_in_every_row_it_belongs_to() {
+        let mut recorder = Recorder::default();
+        let x = Exchanged {
+            route: Some(Key(7)),
+            upstream: Some(Key(2)),
+            status: 200,
+            time_us: 1500,
+            first_byte_us: Some(1200),
+            own_us: 40,
+            bytes_in: 100,
+            bytes_out: 70_000,
+            ..Exchanged::default()
+        };
+        recorder.exchange(&x);
+        recorder.exchange(&Exchanged { status: 0, reason: Reason::ClientGone, ..x });
+        recorder.exchange(&Exchanged { route: None, upstream: None, status: 404, ..x });
+        assert_eq!(recorder.whole.classes, [1, 0, 1, 0, 1, 0]);
+        assert_eq!(recorder.whole.reasons[Reason::ClientGone.index()], 1);
+        assert_eq!(recorder.whole.answer_bytes[5], 3);
+        let mut seen = Vec::new();
+        recorder.routes.drain(|key, row| seen.push((key, row.count(), row.times.sum_us)));
+        assert_eq!(seen, [(Key(7), 2, 3000)]);
+        recorder.routes.drain(|_, _| panic!("drained rows are not touched"));
+    }
+
+    #[test]
+    fn a_time_on_a_bound_is_within_it() {
+        let mut times = Times::default();
+        for us in [0, 50, 51, 60_000_000, 60_000_001] {
+            times.record(us);
+        }
+        assert_eq!((times.buckets[0], times.buckets[1]), (2, 1));
+        assert_eq!((times.buckets[18], times.buckets[19]), (1, 1));
+    }
+
+    #[test]
+    fn wholes_are_merged_and_cleared() {
+        let (mut a, mut b) = (Whole::default(), Recorder::default());
+        b.exchange(&Exchanged { status: 503, time_us: 90_000_000, ..Exchanged::default() });
+        b.whole.retries = 2;
+        a.absorb(&mut b.whole);
+        a.absorb(&mut b.whole);
+        assert_eq!((a.exchanges(), a.retries, a.time_us.len(), a.own.count()), (1, 2, 1, 1));
         assert!(a.time_us.max() >= TIME_MAX_US - TIME_MAX_US / 1000);
     }
 }

@@ -10,6 +10,7 @@
 //!                └─▶ timer, buf, slot   cores that both backends share
 //! ```
 
+pub mod alarm;
 pub mod buf;
 pub mod slot;
 pub mod timer;

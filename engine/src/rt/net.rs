@@ -71,9 +71,35 @@ fn check(result: isize) -> io::Result<usize> {
 #[derive(Debug)]
 pub struct Stream {
     source: Source,
+    read: Cell<u64>,
+    written: Cell<u64>,
 }
 
 impl Stream {
+    fn of(source: Source) -> Stream {
+        Stream { source, read: Cell::new(0), written: Cell::new(0) }
+    }
+
+    /// Bytes that were ever read from it.
+    #[inline]
+    pub fn bytes_read(&self) -> u64 {
+        self.read.get()
+    }
+
+    /// Bytes that were ever written to it.
+    #[inline]
+    pub fn bytes_written(&self) -> u64 {
+        self.written.get()
+    }
+
+    #[inline]
+    fn moved(&self, count: &Cell<u64>, done: io::Result<usize>) -> io::Result<usize> {
+        if let Ok(n) = &done {
+            count.set(count.get() + *n as u64);
+        }
+        done
+    }
+
     /// Connects; the caller bounds the wait. TCP streams send without delay (TCP_NODELAY).
     pub async fn connect(address: &EndpointAddress) -> io::Result<Stream> {
         let (domain, to) = match address {
@@ -90,7 +116,7 @@ impl Stream {
             Err(e) if e.raw_os_error() == Some(libc::EINPROGRESS) => true,
             Err(e) => return Err(e),
         };
-        let stream = Stream { source: Source::new(socket.into())? };
+        let stream = Stream::of(Source::new(socket.into())?);
         if waits {
             stream.source.wait(true).await?;
             stream.take_error()?;
@@ -127,9 +153,10 @@ impl Stream {
     pub fn try_read(&self, room: &mut [u8]) -> io::Result<usize> {
         debug_assert!(!room.is_empty(), "a read of nothing looks like the end");
         // SAFETY: writes at most `room.len()` bytes into `room`.
-        check(unsafe {
+        let done = check(unsafe {
             libc::recv(self.handle(), room.as_mut_ptr().cast(), room.len(), libc::MSG_DONTWAIT)
-        })
+        });
+        self.moved(&self.read, done)
     }
 
     /// Writes `head` and `body` as one packet as far as there is room. Returns how many bytes of
@@ -140,21 +167,22 @@ impl Stream {
         if body.is_empty() || head.is_empty() {
             let one = if head.is_empty() { body } else { head };
             // SAFETY: reads `one.len()` bytes of `one`.
-            return check(unsafe {
-                libc::send(self.handle(), one.as_ptr().cast(), one.len(), FLAGS)
-            });
+            let done =
+                check(unsafe { libc::send(self.handle(), one.as_ptr().cast(), one.len(), FLAGS) });
+            return self.moved(&self.written, done);
         }
         let mut parts = [
             libc::iovec { iov_base: head.as_ptr() as *mut _, iov_len: head.len() },
             libc::iovec { iov_base: body.as_ptr() as *mut _, iov_len: body.len() },
         ];
         // SAFETY: an all-zero msghdr is valid; the two parts are live slices and only read.
-        check(unsafe {
+        let done = check(unsafe {
             let mut message: libc::msghdr = std::mem::zeroed();
             message.msg_iov = parts.as_mut_ptr();
             message.msg_iovlen = parts.len();
             libc::sendmsg(self.handle(), &message, FLAGS)
-        })
+        });
+        self.moved(&self.written, done)
     }
 
     /// Whether an idle connection is as it was left: open, and without a byte to read.
@@ -347,7 +375,7 @@ impl Listener {
                 )
             };
         }
-        Ok((Stream { source: Source::new(fd)? }, peer))
+        Ok((Stream::of(Source::new(fd)?), peer))
     }
 }
 
@@ -456,7 +484,7 @@ impl Bell {
 
 impl Doorbell {
     pub fn adopt(fd: BellEnd) -> io::Result<Doorbell> {
-        Ok(Doorbell { stream: Stream { source: Source::new(fd)? } })
+        Ok(Doorbell { stream: Stream::of(Source::new(fd)?) })
     }
 
     /// Waits for rings. False when every bell is gone.

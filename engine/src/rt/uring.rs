@@ -47,6 +47,13 @@ pub fn wall_seconds() -> u64 {
     now.duration_since(std::time::UNIX_EPOCH).map_or(0, |d| d.as_secs())
 }
 
+/// Microseconds since 1970, for log lines.
+pub fn wall_us() -> u64 {
+    #[allow(clippy::disallowed_methods)] // this is the door
+    let now = std::time::SystemTime::now();
+    now.duration_since(std::time::UNIX_EPOCH).map_or(0, |d| d.as_micros() as u64)
+}
+
 /// Sixteen bytes from the kernel, to seed a worker's generator.
 pub fn entropy() -> [u8; 16] {
     let mut seed = [0u8; 16];

@@ -114,6 +114,7 @@ impl Gateway {
         let bounds = self.counted.adopt(&snapshot, derived);
         let sockets = plan.serves.clone();
         let adoption = |opened| Adoption {
+            log: None,
             snapshot: snapshot.clone(),
             bounds: bounds.clone(),
             clients: self.counted.clients(),
@@ -142,11 +143,13 @@ impl Gateway {
                 FromWorker::Runs(_)
                 | FromWorker::Failed(_)
                 | FromWorker::Pong
+                | FromWorker::Numbers(_)
                 | FromWorker::Untrusted(_)
                 | FromWorker::States(..) => {}
             }
         }
         self.publisher.bury();
+        self.publisher.free_keys(self.publisher.oldest());
     }
 
     /// Drains to the end, which must come by the last deadline.

@@ -15,6 +15,7 @@ use crate::worker::{self, Seat, Worker};
 /// A worker's real life on a mailbox.
 fn live(id: u32, slot: Slot, outbox: Outbox) {
     let adoption = Adoption {
+        log: None,
         snapshot: Arc::new(snapshot("[route.all]\nrespond = \"ok\"\n")),
         bounds: Box::default(),
         clients: None,

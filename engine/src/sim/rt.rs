@@ -1,6 +1,6 @@
 //! The simulated backend of `rt`: the same names as the real one, inside a world.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
 use std::io;
 use std::net::SocketAddr;
@@ -32,6 +32,10 @@ pub fn wall_seconds() -> u64 {
     784_111_777 + now().0 / 1_000_000_000
 }
 
+pub fn wall_us() -> u64 {
+    wall_seconds() * 1_000_000 + now().0 / 1000 % 1_000_000
+}
+
 pub fn spawn<F>(task: F, on_panic: impl FnOnce() + 'static)
 where
     F: Future<Output = ()> + 'static,
@@ -51,9 +55,23 @@ pub async fn turn() {
 #[derive(Debug)]
 pub struct Stream {
     pub end: End,
+    read: Cell<u64>,
+    written: Cell<u64>,
 }
 
 impl Stream {
+    fn of(end: End) -> Stream {
+        Stream { end, read: Cell::new(0), written: Cell::new(0) }
+    }
+
+    pub fn bytes_read(&self) -> u64 {
+        self.read.get()
+    }
+
+    pub fn bytes_written(&self) -> u64 {
+        self.written.get()
+    }
+
     pub async fn connect(address: &EndpointAddress) -> io::Result<Stream> {
         let EndpointAddress::Ip(to) = address else {
             return Err(io::ErrorKind::Unsupported.into());
@@ -73,7 +91,7 @@ impl Stream {
         }
         pause(wait).await;
         match world(|w| w.dial(from, to)) {
-            Some(end) => Ok(Stream { end }),
+            Some(end) => Ok(Stream::of(end)),
             None => Err(io::ErrorKind::ConnectionRefused.into()),
         }
     }
@@ -90,13 +108,17 @@ impl Stream {
 
     pub fn try_read(&self, room: &mut [u8]) -> io::Result<usize> {
         assert!(!room.is_empty(), "a read of nothing looks like the end");
-        world(|w| w.read(self.end, room))
+        let done = world(|w| w.read(self.end, room));
+        self.read.set(self.read.get() + *done.as_ref().unwrap_or(&0) as u64);
+        done
     }
 
     pub fn try_write(&self, head: &[u8], body: &[u8]) -> io::Result<usize> {
         let both = [head, body].concat();
         assert!(!both.is_empty(), "a write of nothing");
-        world(|w| w.write(self.end, &both))
+        let done = world(|w| w.write(self.end, &both));
+        self.written.set(self.written.get() + *done.as_ref().unwrap_or(&0) as u64);
+        done
     }
 
     pub fn is_quiet(&self) -> bool {
@@ -191,7 +213,7 @@ impl Listener {
 
     pub fn try_accept(&self) -> io::Result<(Stream, Peer)> {
         match world(|w| w.accept(self.queue)) {
-            Some((end, from)) => Ok((Stream { end }, Peer::Ip(from))),
+            Some((end, from)) => Ok((Stream::of(end), Peer::Ip(from))),
             None => Err(io::ErrorKind::WouldBlock.into()),
         }
     }

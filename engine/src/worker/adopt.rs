@@ -32,6 +32,10 @@ impl Worker {
             ToWorker::CutExchanges => self.cut(Cut::Exchanges),
             ToWorker::CutTunnels => self.cut(Cut::Tunnels),
             ToWorker::CutAll => self.cut(Cut::All),
+            ToWorker::Numbers(spare) => {
+                let counted = self.recorder.replace(spare);
+                self.outbox.tell(self.id, FromWorker::Numbers(counted));
+            }
             ToWorker::Resolved(resolved) => self.view().resolve(&resolved),
             ToWorker::Ping => self.outbox.tell(self.id, FromWorker::Pong),
             ToWorker::States(asked) => self.tell_states(&asked),
@@ -56,6 +60,9 @@ impl Worker {
         adoption.resolved.iter().for_each(|resolved| view.resolve(resolved));
         if adoption.clients.is_some() {
             self.clients.replace(adoption.clients);
+        }
+        if let Some(log) = adoption.log {
+            self.log.replace(Some(log));
         }
         let mut old = self.listenings.take();
         let mut listenings = Vec::with_capacity(adoption.bounds.len());

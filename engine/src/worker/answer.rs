@@ -29,6 +29,8 @@ pub struct Answered {
     pub keep_until: Option<Mono>,
     /// A 101: what the origin has already sent through the tunnel.
     pub tunnel: Option<Option<Buf>>,
+    /// A part of its body came behind the head.
+    pub relayed: bool,
 }
 
 /// An answer that was not.
@@ -83,6 +85,7 @@ pub async fn answer(
                 close: true,
                 keep_until: None,
                 tunnel: Some(buf),
+                relayed: false,
             }),
             Err(stop) => Err(failed(of_client(x, stop))),
         };
@@ -184,6 +187,9 @@ fn look(
     };
     let is_interim = status < 200 && !is_tunnel;
     let now = rt::cached_now();
+    if !is_interim {
+        x.noted.first_byte.set(now);
+    }
     let date = w.date(now);
     let framing = answer.framing;
     let way = match framing {
@@ -262,6 +268,7 @@ async fn body(
     let silence = if events { x.route.tunnel_timeout } else { x.route.body_timeout };
     let mut reading = Pace::plain(silence, x.deadline);
     let mut in_a_row = 0;
+    let mut relayed = false;
     loop {
         let mut aux = w.scratch();
         let input = buf.as_ref().map_or(&[][..], Buf::filled);
@@ -280,6 +287,7 @@ async fn body(
         if body.is_done() {
             break;
         }
+        relayed = true;
         match next_part(x, up, watch, &mut buf, &mut reading, &mut in_a_row).await {
             Ok(0) => {
                 if !body.end(&mut out) {
@@ -296,7 +304,7 @@ async fn body(
     }
     let unread = buf.is_some_and(|b| !b.is_empty());
     let keep_until = keep_until.filter(|_| !unread && gate.request_done.get());
-    Ok(Answered { status, close, keep_until, tunnel: None })
+    Ok(Answered { status, close, keep_until, tunnel: None, relayed })
 }
 
 async fn next_part(

@@ -19,7 +19,6 @@ use parser::{ErrorKind, ParseError};
 
 use crate::h1::server::Request;
 use crate::http::forwarded::{AddressText, is_trusted};
-use crate::http::problem::Problem;
 use crate::router::Router;
 use crate::rt::{self, Buf, Shut, Stop, Stream, Watch};
 use crate::snapshot::Listener;
@@ -92,7 +91,7 @@ pub fn serve(
 ) -> impl Future<Output = ()> {
     let watch = w.timers.watch(place.listening.key.0);
     let peer_text = AddressText::new(peer);
-    w.recorder.borrow_mut().connections += 1;
+    w.recorder.borrow_mut().whole.connections += 1;
     let conn = Conn { w, stream, watch, peer, peer_text, place, empty_line: Cell::new(false) };
     async move {
         let conn = &conn;
@@ -244,8 +243,7 @@ async fn next_head(conn: &Conn, buf: &mut Buf, request: &mut Request, deadline: 
                     // The exchange's clock starts when its head is whole.
                     Ok(()) => _ = rt::now(),
                     Err(Stop::Expired) => {
-                        let next = own::problem(conn, buf, request, Problem::RequestTimeout, "");
-                        return Head::Refused(next.await);
+                        return Head::Refused(own::timed_out(conn, buf, request).await);
                     }
                     Err(_) => return Head::End,
                 }

@@ -104,7 +104,7 @@ pub async fn lease(
                     target.refused(rt::now());
                 }
                 tried.add(target.serial);
-                w.recorder.borrow_mut().retries += 1;
+                w.recorder.borrow_mut().whole.retries += 1;
                 if rt::cached_now() >= deadline {
                     break;
                 }
@@ -167,7 +167,7 @@ async fn open(
     watch.unwatched();
     match stream {
         Ok(stream) => {
-            w.recorder.borrow_mut().upstream_connections += 1;
+            w.recorder.borrow_mut().whole.upstream_connections += 1;
             let retires = now.after(upstream.pool_lifetime);
             Ok((Connection { stream, retires, _counted: counted }, false))
         }

@@ -21,6 +21,7 @@ use crate::http::problem::Problem;
 use crate::http::rewrite::{Refused, Rewrite};
 use crate::http::template::Facts;
 use crate::ids::UpstreamId;
+use crate::metrics::reason::Reason;
 use crate::router::Params;
 use crate::rt::{self, Buf, Half};
 use crate::snapshot::{Route, Upstream};
@@ -31,6 +32,7 @@ use crate::way::{self, REQUEST_ID_MAX, Routed, Sending};
 use crate::worker::answer::{Answered, Failed, answer};
 use crate::worker::conn::Conn;
 use crate::worker::dial::{Lease, lease};
+use crate::worker::learn::{From, Noted, learn, learn_unrouted, reason_of};
 use crate::worker::mailbox::FromWorker;
 use crate::worker::outcome::{Failure, Next};
 use crate::worker::relay::{Gate, Relayed, Unsent, both};
@@ -58,6 +60,8 @@ pub struct Exchange<'a> {
     upstream: Cell<Option<UpstreamId>>,
     /// What it means when the client stops sending now.
     half: Cell<Half>,
+    /// What attempts leave behind.
+    pub noted: Noted,
 }
 
 /// What became of a request.
@@ -70,11 +74,20 @@ pub struct Done {
     /// What was read beyond them into another buffer.
     pub leftover: Option<Buf>,
     pub tunnel: Option<Tunnel>,
+    /// Why it is not the service's answer, or not a whole one.
+    pub reason: Reason,
+    /// A part of the answer's body came behind its head.
+    pub relayed: bool,
 }
 
 impl Done {
     pub fn new(status: u16, next: Next, taken: usize) -> Done {
-        Done { status, next, taken, leftover: None, tunnel: None }
+        let (leftover, tunnel, reason, relayed) = Default::default();
+        Done { status, next, taken, leftover, tunnel, reason, relayed }
+    }
+
+    pub fn because(self, reason: Reason) -> Done {
+        Done { reason, ..self }
     }
 }
 
@@ -129,6 +142,11 @@ impl Exchange<'_> {
         });
     }
 
+    /// The upstream that was chosen, if it came so far.
+    pub fn upstream_id(&self) -> Option<UpstreamId> {
+        self.upstream.get()
+    }
+
     /// The upstream that was chosen. Called only on the way to one.
     pub fn upstream(&self) -> &Upstream {
         self.view.snapshot.upstream(self.upstream.get().expect("chosen before it is asked"))
@@ -179,22 +197,27 @@ pub async fn exchange(conn: &Conn, buf: &mut Buf, request: &mut Request) -> Next
     let mut params = Params::default();
     let (snapshot, router) = (&*view.snapshot, conn.router(&view));
     let routed = way::find(snapshot, router, view.relaxed, buf.filled(), request, &mut params);
+    let from = From::now(conn, started, buf.len());
     let done = match routed {
-        Routed::Route(_, route) => {
+        Routed::Route(id, route) => {
             let x = begin(conn, &view, buf.filled(), request, route, &params, started);
-            act(&x).await
+            let done = act(&x).await;
+            learn(&x, id, &done, from);
+            return finish(conn, buf, view, done).await;
         }
         Routed::Slash(_) => own::slash_redirect(conn, buf.filled(), request).await,
         Routed::Own => own::options(conn, buf.filled(), request).await,
         Routed::EncodedSlash(_) => refuse(conn, buf, request, Problem::EncodedSlash, "").await,
         Routed::Refused(problem, allow) => refuse(conn, buf, request, problem, allow).await,
     };
-    finish(conn, buf, view, done, started).await
+    learn_unrouted(conn, &view, request, buf.filled(), &done, from);
+    finish(conn, buf, view, done).await
 }
 
 async fn refuse(conn: &Conn, buf: &Buf, request: &Request, problem: Problem, allow: &str) -> Done {
     let next = own::problem(conn, buf, request, problem, allow).await;
-    Done::new(problem.status(), next, body_in(request, buf.filled()).unwrap_or(0))
+    let taken = body_in(request, buf.filled()).unwrap_or(0);
+    Done::new(problem.status(), next, taken).because(reason_of(problem))
 }
 
 fn begin<'a>(
@@ -231,6 +254,7 @@ fn begin<'a>(
         deadline: route.deadline.map_or(Mono::NEVER, |d| started.after(d)),
         upstream: Cell::new(None),
         half: Cell::new(Half::Leaves),
+        noted: Noted::default(),
     };
     match body_in(request, bytes) {
         Some(end) => x.was_read(true, end < bytes.len()),
@@ -282,6 +306,7 @@ async fn proxy(x: &Exchange<'_>, to: &To) -> Done {
     let mut tried = Tried::default();
     let mut stale = 0;
     loop {
+        x.noted.attempt.set(rt::cached_now());
         let lease = match lease(x, id, due.min(x.deadline), &mut tried, stale > 0).await {
             Ok(lease) => lease,
             Err(failure) => return own::fail(x, failure).await,
@@ -304,7 +329,7 @@ async fn proxy(x: &Exchange<'_>, to: &To) -> Done {
         match may_retry(&facts) {
             Retry::Fresh => {
                 stale += 1;
-                w.recorder.borrow_mut().retries += 1;
+                w.recorder.borrow_mut().whole.retries += 1;
             }
             Retry::No | Retry::Elsewhere => return cut_off(x, failed.failed).await,
         }
@@ -338,6 +363,12 @@ async fn attempt(
     sent_as: Option<&Rewritten>,
 ) -> Result<Done, AttemptFailed> {
     let reused = lease.reused;
+    x.noted.attempts.set(x.noted.attempts.get() + 1);
+    x.noted.first_byte.set(Mono(0));
+    x.noted.target.replace(Some(lease.target.clone()));
+    if reused {
+        x.conn.w.recorder.borrow_mut().whole.reused += 1;
+    }
     let mut body = Body::new(x.request.framing, Out::Raw, &x.limits());
     let (mut head, mut aux) = (x.conn.w.scratch(), x.conn.w.scratch());
     write_head(x, &lease, sent_as, &mut head);
@@ -360,6 +391,7 @@ async fn attempt(
             return Err(AttemptFailed { failed, resendable: true, reused });
         }
     };
+    x.noted.sent.set(rt::now());
     x.was_read(step.done, step.done && step.taken < rest.len());
     let gate = Gate::new(due);
     let whole = sent == head.len() + step.raw && aux.is_empty();
@@ -435,7 +467,7 @@ fn settle(
     if let Some(sent) = answered.tunnel {
         let timeout = x.route.tunnel_timeout;
         let tunnel = Some(Tunnel { lease, sent, timeout });
-        return Done { status, next: Next::Close, taken, leftover, tunnel };
+        return Done { leftover, tunnel, ..Done::new(status, Next::Close, taken) };
     }
     if let Some(keep_until) = answered.keep_until.filter(|_| complete) {
         lease.checkin(rt::cached_now(), keep_until);
@@ -449,7 +481,7 @@ fn settle(
         (true, true) => Next::Close,
         (true, false) => Next::KeepAlive,
     };
-    Done { status, next, taken, leftover, tunnel: None }
+    Done { leftover, relayed: answered.relayed, ..Done::new(status, next, taken) }
 }
 
 /// A failed exchange: the client is told, or cut off when its answer has begun.
@@ -458,15 +490,13 @@ async fn cut_off(x: &Exchange<'_>, failed: Failed) -> Done {
         // An HTTP/1.0 client takes the end of the connection for the end of the body.
         let resets = x.request.is_http10() || failed.failure.leaves_unsent();
         let next = if resets { Next::Reset } else { Next::Close };
-        return Done::new(0, next, 0);
+        return Done::new(0, next, 0).because(failed.failure.reason());
     }
     own::fail(x, failed.failure).await
 }
 
-/// The one place where everything learns.
-async fn finish(conn: &Conn, buf: &mut Buf, view: Rc<View>, done: Done, started: Mono) -> Next {
-    let time = rt::now().since(started);
-    conn.w.recorder.borrow_mut().exchange(done.status, time);
+/// Gives the connection's buffer what is left, and the connection its next state.
+async fn finish(conn: &Conn, buf: &mut Buf, view: Rc<View>, done: Done) -> Next {
     match done.leftover {
         Some(leftover) => *buf = leftover,
         None => buf.consume(done.taken.min(buf.len())),

@@ -9,6 +9,9 @@ use crossbeam::queue::{ArrayQueue, SegQueue};
 
 use crate::ids::{Key, ListenerId, SocketId};
 use crate::limit::clients::ClientCounts;
+use crate::log::ring::Producer;
+use crate::metrics::recorder::Recorder;
+use crate::rt::alarm::Alarm;
 use crate::rt::{Bell, BellEnd, Doorbell, Ran};
 use crate::snapshot::Snapshot;
 use crate::upstream::Resolved;
@@ -18,6 +21,13 @@ use crate::worker::accept::{Bounds, Socket};
 
 /// Messages a worker has not taken yet; control sends few.
 const QUEUE_MAX: usize = 1024;
+
+/// Where a worker puts the records of its exchanges, and whom it wakes.
+#[derive(Debug)]
+pub struct LogEnd {
+    pub producer: Producer,
+    pub alarm: Arc<Alarm>,
+}
 
 /// A configuration for one worker: what it starts with, and each one after.
 #[derive(Debug)]
@@ -33,6 +43,8 @@ pub struct Adoption {
     pub sockets: Box<[(SocketId, ListenerId)]>,
     /// All that is known of names.
     pub resolved: Vec<Resolved>,
+    /// With the first configuration that has an access log.
+    pub log: Option<LogEnd>,
 }
 
 #[derive(Debug)]
@@ -49,6 +61,8 @@ pub enum ToWorker {
     Resolved(Resolved),
     /// Are you there? Pong.
     Ping,
+    /// Count into this from now on, and hand over what was counted.
+    Numbers(Box<Recorder>),
     /// What it believes about these upstreams is asked.
     States(Arc<AskedStates>),
 }
@@ -66,6 +80,8 @@ pub enum FromWorker {
     Failed(std::io::Error),
     /// It uses this generation for all that begins.
     Adopted(u64),
+    /// What it has counted since the last time.
+    Numbers(Box<Recorder>),
     /// A peer with a private address speaks of clients in `X-Forwarded-For`, and is not believed.
     /// Said once.
     Untrusted(IpAddr),

@@ -13,6 +13,7 @@ mod conn;
 mod dial;
 mod echo;
 mod exchange;
+mod learn;
 pub mod mailbox;
 pub mod outcome;
 mod own;
@@ -43,7 +44,7 @@ use crate::time::Mono;
 use accept::{Acceptor, Listening};
 pub use accept::{Bounds, Counts, Socket};
 use dial::Connection;
-use mailbox::{Adoption, Inbox, Outbox};
+use mailbox::{Adoption, Inbox, LogEnd, Outbox};
 use view::View;
 
 /// How often idle upstream connections are looked at, while there are any.
@@ -107,12 +108,13 @@ pub struct Worker {
     acceptors: RefCell<Vec<Rc<Acceptor>>>,
     clients: RefCell<Option<Arc<ClientCounts>>>,
     outbox: Outbox,
+    log: RefCell<Option<LogEnd>>,
     pub timers: Rc<Timers>,
     pub bufs: Rc<BufPool>,
     slots: Rc<Slots>,
     rng: RefCell<Rng>,
     date: RefCell<DateCache>,
-    recorder: RefCell<Recorder>,
+    recorder: RefCell<Box<Recorder>>,
     /// Free scratch for heads on their way out.
     scratch: RefCell<Vec<Vec<u8>>>,
     answer: RefCell<Answer>,
@@ -139,7 +141,7 @@ pub struct Worker {
 #[derive(Debug, Default)]
 pub struct Report {
     pub worker: u32,
-    pub recorder: Recorder,
+    pub recorder: Box<Recorder>,
     pub panics: u32,
     /// Exchanges and tunnels that a deadline of the drain ended.
     pub cut: u32,
@@ -158,6 +160,7 @@ impl Worker {
             acceptors: RefCell::default(),
             clients: RefCell::default(),
             outbox: seat.outbox.clone(),
+            log: RefCell::default(),
             timers: Timers::new(rt::now()),
             bufs: BufPool::new(seat.buf_bytes_max),
             slots: Slots::new(),

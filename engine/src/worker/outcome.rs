@@ -1,6 +1,7 @@
 //! What went wrong with an exchange, who is to blame, and what the client is told.
 
 use crate::http::problem::Problem;
+use crate::metrics::reason::Reason;
 use crate::rt::Stop;
 
 /// Why an exchange got no answer from its service.
@@ -56,6 +57,28 @@ impl Failure {
             | Failure::AnswerTimeout
             | Failure::BodyTimeout
             | Failure::Deadline => Some(Problem::GatewayTimeout),
+        }
+    }
+
+    /// The word for it, in metrics and log.
+    pub fn reason(self) -> Reason {
+        match self {
+            Failure::ClientGone => Reason::ClientGone,
+            Failure::ClientSlow => Reason::ClientSlow,
+            Failure::ClientBody => Reason::ClientBody,
+            Failure::Rewrite => Reason::Rewrite,
+            Failure::BodyTooLarge => Reason::BodyTooLarge,
+            Failure::NoEndpoint => Reason::NoEndpoint,
+            Failure::Connect => Reason::ConnectRefused,
+            Failure::ConnectTimeout => Reason::ConnectTimeout,
+            Failure::Busy => Reason::UpstreamBusy,
+            Failure::Closed { .. } => Reason::UpstreamClosed,
+            Failure::BadAnswer => Reason::BadAnswer,
+            Failure::Truncated => Reason::UpstreamTruncated,
+            Failure::AnswerTimeout => Reason::AnswerTimeout,
+            Failure::BodyTimeout => Reason::UpstreamSlow,
+            Failure::Deadline => Reason::Deadline,
+            Failure::Cut => Reason::DrainCut,
         }
     }
 

@@ -9,10 +9,12 @@ use crate::h1::server::Request;
 use crate::http::problem::{Problem, prefers_html};
 use crate::http::reply::{self, ProblemDetails, ReplyHead};
 use crate::http::template::Place;
+use crate::metrics::reason::Reason;
 use crate::rt::{self, Buf};
 use crate::time::Mono;
 use crate::worker::conn::Conn;
 use crate::worker::exchange::{Done, Exchange, RequestId, body_in};
+use crate::worker::learn::{From, learn_unrouted, reason_of};
 use crate::worker::outcome::{Failure, Next};
 use crate::worker::send::{Pace, send};
 
@@ -31,7 +33,9 @@ pub async fn refuse_head(conn: &Conn, buf: &Buf, request: &Request, e: ParseErro
     };
     let head_only = request.head.method == Method::Head;
     write_problem(conn, problem, &details, true, head_only, false).await;
-    conn.w.recorder.borrow_mut().exchange(problem.status(), std::time::Duration::ZERO);
+    let done = Done::new(problem.status(), Next::Linger, buf.len()).because(reason_of(problem));
+    let from = From::now(conn, rt::cached_now(), buf.len());
+    learn_unrouted(conn, &conn.view(), request, buf.filled(), &done, from);
     Next::Linger
 }
 
@@ -41,6 +45,16 @@ const KNOWN_METHODS: &str = "GET, HEAD, POST, PUT, DELETE, OPTIONS, PATCH";
 fn request_id(conn: &Conn, request: &Request, bytes: &[u8]) -> RequestId {
     let trusted = request.is_read && conn.is_trusted(&conn.view());
     RequestId::new(conn, request, bytes, trusted)
+}
+
+/// Tells a client that its head did not come in time.
+pub async fn timed_out(conn: &Conn, buf: &Buf, request: &Request) -> Next {
+    let next = problem(conn, buf, request, Problem::RequestTimeout, "").await;
+    let status = Problem::RequestTimeout.status();
+    let done = Done::new(status, next, buf.len()).because(Reason::HeadTimeout);
+    let from = From::now(conn, rt::cached_now(), buf.len());
+    learn_unrouted(conn, &conn.view(), request, buf.filled(), &done, from);
+    next
 }
 
 /// Answers a problem before any route was found.
@@ -102,7 +116,7 @@ async fn deliver(conn: &Conn, out: &[u8]) -> bool {
 /// Tells the client why its exchange failed, when that is its business and still possible.
 pub async fn fail(x: &Exchange<'_>, failure: Failure) -> Done {
     let Some(problem) = failure.problem() else {
-        return Done::new(0, Next::Close, 0);
+        return Done::new(0, Next::Close, 0).because(failure.reason());
     };
     // After a broken or unread body the next request's first byte can't be told.
     let whole = body_in(x.request, x.bytes).filter(|_| failure != Failure::ClientBody);
@@ -121,7 +135,7 @@ pub async fn fail(x: &Exchange<'_>, failure: Failure) -> Done {
         (true, true) => Next::Linger,
         (true, false) => Next::KeepAlive,
     };
-    Done::new(problem.status(), next, whole.unwrap_or(0))
+    Done::new(problem.status(), next, whole.unwrap_or(0)).because(failure.reason())
 }
 
 /// Whether the connection stays after an answer of ours, and how much of the buffer is done.

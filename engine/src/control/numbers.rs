@@ -1,0 +1,152 @@
+//! Numbers of all workers, collected when somebody asks: each hands its recorder over whole and
+//! goes on with an empty one. A worker that does not answer in time is left out, and its age told.
+
+use std::time::Duration;
+
+use super::Control;
+use crate::metrics::expose::{self, Facts, Format};
+use crate::metrics::recorder::Recorder;
+use crate::metrics::totals::Totals;
+use crate::rt;
+use crate::snapshot::Snapshot;
+use crate::time::Mono;
+use crate::worker::mailbox::ToWorker;
+use tokio::sync::oneshot;
+
+use crate::admin::Answer;
+
+/// How long a collection waits for a worker.
+const PATIENCE: Duration = Duration::from_millis(250);
+
+type Asker = (Format, oneshot::Sender<Answer>);
+
+/// A collection under way.
+struct Collection {
+    ends: Mono,
+    askers: Vec<Asker>,
+    /// A burial that had happened when it began: the keys before this generation are free once it
+    /// is complete.
+    free_before: Option<u64>,
+}
+
+/// The sums, and what is on its way to them.
+pub(super) struct Numbers {
+    pub(super) totals: Totals,
+    /// By worker: its next recorder, unless that is with it.
+    spares: Vec<Option<Box<Recorder>>>,
+    heard: Vec<Mono>,
+    collection: Option<Collection>,
+    pub(super) free_before: Option<u64>,
+    pub(super) adopted: u64,
+    pub(super) refused: u64,
+}
+
+impl Numbers {
+    pub(super) fn new(workers: usize) -> Numbers {
+        Numbers {
+            totals: Totals::default(),
+            spares: (0..workers).map(|_| Some(Box::default())).collect(),
+            heard: vec![rt::now(); workers],
+            collection: None,
+            free_before: None,
+            adopted: 0,
+            refused: 0,
+        }
+    }
+
+    /// The names of a configuration, by their keys.
+    pub(super) fn adopt(&mut self, snapshot: &Snapshot) {
+        let routes = snapshot.routes.iter().zip(&snapshot.keys.routes);
+        let upstreams = snapshot.upstreams.iter().zip(&snapshot.keys.upstreams);
+        self.totals.adopt(
+            routes.map(|(route, key)| (*key, &*route.name)),
+            upstreams.map(|(upstream, key)| (*key, &*upstream.name)),
+        );
+    }
+
+    pub(super) fn ends(&self) -> Mono {
+        self.collection.as_ref().map_or(Mono::NEVER, |collection| collection.ends)
+    }
+
+    fn is_complete(&self) -> bool {
+        self.spares.iter().all(Option::is_some)
+    }
+
+    fn silence_s(&self) -> Vec<f64> {
+        self.heard.iter().map(|heard| rt::now().since(*heard).as_secs_f64()).collect()
+    }
+}
+
+impl Control {
+    /// Collects for somebody who asks; those who ask meanwhile share the answer.
+    pub(super) fn collect(&mut self, asker: Option<Asker>) {
+        let numbers = &mut self.numbers;
+        if let Some(collection) = &mut numbers.collection {
+            collection.askers.extend(asker);
+            return;
+        }
+        let ends = rt::now().after(PATIENCE);
+        let free_before = numbers.free_before.take();
+        let askers = asker.into_iter().collect();
+        numbers.collection = Some(Collection { ends, askers, free_before });
+        for (worker, spare) in numbers.spares.iter_mut().enumerate() {
+            // One that has not come back from the last time is still being waited for.
+            if let Some(spare) = spare.take() {
+                self.workers.send(worker, ToWorker::Numbers(spare));
+            }
+        }
+        self.finish_collection();
+    }
+
+    /// A worker has handed its recorder over.
+    pub(super) fn collected(&mut self, worker: u32, mut recorder: Box<Recorder>) {
+        let numbers = &mut self.numbers;
+        numbers.totals.absorb(&mut recorder);
+        numbers.spares[worker as usize] = Some(recorder);
+        numbers.heard[worker as usize] = rt::now();
+        self.finish_collection();
+    }
+
+    /// Answers when all have handed over, or those that have not in time are given up on.
+    pub(super) fn finish_collection(&mut self) {
+        let is_complete = self.numbers.is_complete();
+        let is_due = is_complete || self.numbers.ends() <= rt::now();
+        let Some(collection) = self.numbers.collection.take_if(|_| is_due) else { return };
+        match collection.free_before {
+            Some(before) if is_complete => self.publisher.free_keys(before),
+            Some(before) => {
+                let later = self.numbers.free_before.get_or_insert(before);
+                *later = (*later).max(before);
+            }
+            None => {}
+        }
+        if collection.askers.is_empty() {
+            return;
+        }
+        let facts = self.facts();
+        for (format, asker) in collection.askers {
+            let text = expose::write(&self.numbers.totals, &facts, format);
+            let _ = asker.send(Answer::Text(format.content_type(), text));
+        }
+    }
+
+    fn facts(&self) -> Facts {
+        let snapshot = self.publisher.present().expect("it runs on one");
+        let listeners = snapshot.listeners.iter().zip(&snapshot.keys.listeners);
+        let open = |key| self.counted.open_of(key);
+        Facts {
+            version: env!("CARGO_PKG_VERSION"),
+            driver: self.driver.name(),
+            generation: snapshot.generation,
+            snapshots: self.publisher.alive(),
+            adopted: self.numbers.adopted,
+            refused: self.numbers.refused,
+            connections_open: listeners.map(|(l, key)| (l.name.to_string(), open(key))).collect(),
+            listener_full: self.counted.full(),
+            panics: u64::from(self.total.panics),
+            log_dropped: self.logger.lost(),
+            silence_s: self.numbers.silence_s(),
+            start_s: self.began_wall,
+        }
+    }
+}

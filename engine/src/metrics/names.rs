@@ -1,0 +1,152 @@
+//! THE LIST: every metric, by Prometheus' conventions.
+
+/// What a metric is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Kind {
+    Counter,
+    Gauge,
+    Histogram,
+    /// Quantiles of everything since the start.
+    Summary,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub struct Metric {
+    /// Without the `_total` of counters.
+    pub name: &'static str,
+    pub kind: Kind,
+    pub labels: &'static [&'static str],
+    pub help: &'static str,
+}
+
+macro_rules! metrics {
+    ($($id:ident = $name:literal $kind:ident [$($label:literal),*] $help:literal,)*) => {
+        $(pub const $id: Metric = Metric {
+            name: $name,
+            kind: Kind::$kind,
+            labels: &[$($label),*],
+            help: $help,
+        };)*
+
+        /// In the order of the exposition.
+        pub const METRICS: &[Metric] = &[$($id,)*];
+    };
+}
+
+metrics! {
+    REQUESTS = "busbar_requests" Counter ["route", "class"]
+        "Exchanges by route and class of the final answer; class none: the client got no answer.",
+    REQUEST_DURATION = "busbar_request_duration_seconds" Histogram ["route"]
+        "From the head of a request to the end of its answer.",
+    REQUEST_QUANTILES = "busbar_request_duration_quantiles_seconds" Summary ["route"]
+        "Quantiles of the same, out of merged HDR histograms; route \"\": all routes.",
+    REQUEST_BYTES = "busbar_request_bytes" Counter ["route"]
+        "Bytes of requests as they came, heads included.",
+    RESPONSE_BYTES = "busbar_response_bytes" Counter ["route"]
+        "Bytes of answers as they were sent, heads included.",
+    REQUEST_SIZE = "busbar_request_size_bytes" Histogram []
+        "Sizes of whole requests.",
+    RESPONSE_SIZE = "busbar_response_size_bytes" Histogram []
+        "Sizes of whole answers.",
+    REFUSALS = "busbar_refusals" Counter ["reason"]
+        "Exchanges that did not go as the service answered, by the one-word reason.",
+    OWN_DURATION = "busbar_own_duration_seconds" Histogram []
+        "The part of an exchange that is not waiting for the service.",
+    UPSTREAM_REQUESTS = "busbar_upstream_requests" Counter ["upstream", "class"]
+        "Exchanges by the upstream that was chosen.",
+    UPSTREAM_FIRST_BYTE = "busbar_upstream_first_byte_seconds" Histogram ["upstream"]
+        "From the sending of a request to the head of its answer.",
+    UPSTREAM_QUANTILES = "busbar_upstream_first_byte_quantiles_seconds" Summary ["upstream"]
+        "Quantiles of the same.",
+    CONNECTIONS = "busbar_connections" Counter []
+        "Client connections accepted.",
+    CONNECTIONS_OPEN = "busbar_connections_open" Gauge ["listener"]
+        "Client connections that are open.",
+    LISTENER_FULL = "busbar_listener_full" Counter []
+        "Times that accepting waited because connections_max was reached.",
+    UPSTREAM_CONNECTIONS = "busbar_upstream_connections" Counter []
+        "Upstream connections made.",
+    UPSTREAM_REUSED = "busbar_upstream_reused" Counter []
+        "Exchanges that took a pooled upstream connection.",
+    RETRIES = "busbar_retries" Counter []
+        "Attempts after the first.",
+    GENERATION = "busbar_generation" Gauge []
+        "Number of the configuration in force.",
+    SNAPSHOTS = "busbar_snapshots_alive" Gauge []
+        "Configurations that are not freed yet.",
+    RELOADS = "busbar_reloads" Counter ["result"]
+        "Configurations read again: adopted or refused.",
+    PANICS = "busbar_panics" Counter []
+        "Tasks that a mistake of ours ended.",
+    LOG_DROPPED = "busbar_log_dropped" Counter []
+        "Lines of the access log that were dropped because the disk was too slow.",
+    WORKER_AGE = "busbar_worker_silence_seconds" Gauge ["worker"]
+        "Time since a worker last handed its numbers over.",
+    INFO = "busbar_info" Gauge ["version", "driver"]
+        "1; the labels tell what runs.",
+    START_TIME = "process_start_time_seconds" Gauge []
+        "When the process started, since 1970.",
+}
+
+/// As it is exposed: counters end in `_total`.
+pub fn exposed(metric: &Metric) -> String {
+    match metric.kind {
+        Kind::Counter => format!("{}_total", metric.name),
+        _ => metric.name.to_owned(),
+    }
+}
+
+/// `docs/metrics.md`.
+pub fn markdown() -> String {
+    let mut out = String::from(
+        "# Metrics\n\nThis page is written by `metrics::names` from the list that the exposition \
+         itself uses.\n\nThey are at `/metrics` of the admin address, as Prometheus text or, where \
+         it is asked for, OpenMetrics. Nothing is sampled: every exchange counts once. Rows of \
+         routes and upstreams that the configuration no longer has are added up under the name \
+         `(retired)`.\n\n| Name | Kind | Labels | |\n|---|---|---|---|\n",
+    );
+    for metric in METRICS {
+        let labels: Vec<String> = metric.labels.iter().map(|l| format!("`{l}`")).collect();
+        let kind = format!("{:?}", metric.kind).to_lowercase();
+        out += &format!(
+            "| `{}` | {kind} | {} | {} |\n",
+            exposed(metric),
+            labels.join(" "),
+            metric.help
+        );
+    }
+    out += "\n## Reasons\n\nThe words of `reason`, which also stand in the access log and, for \
+            trusted peers that ask for it, in `Busbar-Reason`:\n\n";
+    let words = super::reason::Reason::ALL.iter().skip(1).map(|r| format!("`{}`", r.word()));
+    out += &words.collect::<Vec<_>>().join(" ");
+    out.push_str("\n");
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `BUSBAR_BLESS=1` writes the page.
+    #[test]
+    fn the_page_in_docs_is_this_one() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/metrics.md");
+        #[allow(clippy::disallowed_methods)] // a test's own switch
+        if std::env::var_os("BUSBAR_BLESS").is_some() {
+            std::fs::write(path, markdown()).expect("docs/ can be written");
+        }
+        let committed = std::fs::read_to_string(path).unwrap_or_default();
+        assert!(committed == markdown(), "run this test with BUSBAR_BLESS=1");
+    }
+
+    #[test]
+    fn names_are_unique_and_follow_the_conventions() {
+        let mut names: Vec<_> = METRICS.iter().map(|m| m.name).collect();
+        let plain = |n: &&str| n.bytes().all(|b| b.is_ascii_lowercase() || b == b'_');
+        assert!(names.iter().all(plain));
+        assert!(names.iter().all(|n| n.starts_with("busbar_") || n.starts_with("process_")));
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), METRICS.len());
+    }
+}
