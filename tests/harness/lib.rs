@@ -11,15 +11,30 @@ pub mod nginx;
 pub mod origin;
 
 use std::net::TcpListener;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 /// No wait of a test is longer.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
+/// Below the ports that the kernel gives to connections, where it gives the usual ones: the tests
+/// open thousands of those, and any could take a port before it is listened on.
+const PORTS: std::ops::Range<u32> = 20_000..32_000;
+
 /// A port that was free a moment ago.
 pub fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("loopback has free ports");
-    listener.local_addr().expect("bound").port()
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let count = PORTS.len() as u32;
+    // Test processes that run at the same time begin in different places.
+    let begin = std::process::id().wrapping_mul(487);
+    loop {
+        let n = NEXT.fetch_add(1, Ordering::Relaxed);
+        assert!(n < 2 * count, "loopback has free ports");
+        let port = (PORTS.start + begin.wrapping_add(n) % count) as u16;
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
 }
 
 /// Waits until `ready` holds, by looking again and again.
