@@ -115,11 +115,10 @@ pub fn markdown() -> String {
             metric.help
         );
     }
-    out += "\n## Reasons\n\nThe words of `reason`, which also stand in the access log and, for \
-            trusted peers that ask for it, in `Busbar-Reason`:\n\n";
+    out += "\n## Reasons\n\nThe words of `reason`, which also stand in the access log:\n\n";
     let words = super::reason::Reason::ALL.iter().skip(1).map(|r| format!("`{}`", r.word()));
     out += &words.collect::<Vec<_>>().join(" ");
-    out.push_str("\n");
+    out.push('\n');
     out
 }
 
