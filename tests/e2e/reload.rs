@@ -311,6 +311,30 @@ fn two_gateways_live_on_one_machine() {
 }
 
 #[test]
+fn the_socket_that_the_file_names_is_asked() {
+    let own = tempfile::tempdir().unwrap();
+    let socket = own.path().join("own.sock");
+    let text = format!(
+        "[admin]\nsocket = \"{}\"\naddress = \"none\"\n[route.a]\nrespond = \"x\"\n",
+        socket.display()
+    );
+    let gateway = Gateway::start("uring", &text);
+    let reload = |args: &[&str]| {
+        let mut command = Command::new(binary());
+        let elsewhere = tempfile::tempdir().unwrap();
+        command.arg("reload").args(args).env("RUNTIME_DIRECTORY", elsewhere.path());
+        command.env_remove("BUSBAR_CONFIG").current_dir(gateway.dir.path());
+        command.output().unwrap().status.code()
+    };
+    assert_eq!(reload(&[]), Some(0), "of ./busbar.toml");
+    assert_eq!(reload(&[gateway.file().to_str().unwrap()]), Some(0));
+    // A file with mistakes still tells where its gateway is.
+    std::fs::write(gateway.file(), format!("{text}time_out = 1\n")).unwrap();
+    assert_eq!(reload(&[]), Some(1));
+    assert_eq!(reload(&["--socket", "/nonexistent"]), Some(3));
+}
+
+#[test]
 fn no_gateway_is_exit_code_3() {
     let dir = tempfile::tempdir().unwrap();
     let out = Command::new(binary()).arg("reload").env("RUNTIME_DIRECTORY", dir.path()).output();

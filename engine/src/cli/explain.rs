@@ -8,9 +8,8 @@ use std::path::PathBuf;
 use clap::Args;
 use serde_json::Value;
 
-use super::{Source, exit, fail, is_coloured};
+use super::{Source, exit, fail, is_coloured, socket_of};
 use crate::admin::client::{Failed, ask};
-use crate::admin::default_path;
 use crate::control::say;
 use crate::explain::{self, Query, address, explain};
 
@@ -56,7 +55,7 @@ impl Explain {
         if self.source.file.is_some() || !self.source.set.is_empty() {
             return self.read(&query);
         }
-        let path = self.socket.clone().unwrap_or_else(default_path);
+        let path = self.socket.clone().unwrap_or_else(|| socket_of(&self.source.find()));
         match ask(&path, "POST", "/explain", query.to_json().to_string()) {
             Ok((200, answer)) => self.tell(&answer),
             Ok((_, answer)) => {

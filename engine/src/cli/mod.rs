@@ -28,7 +28,8 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::config::{Diagnostics, Input, Loaded, default_text, load, quoted};
+use crate::admin::default_path;
+use crate::config::{Diagnostics, Input, Loaded, admin_socket, default_text, load, quoted};
 use crate::control::say;
 
 /// Exit codes, beside 0.
@@ -150,6 +151,16 @@ impl Source {
             None => Text::Given(default_text().to_owned(), "the built-in welcome"),
         }
     }
+}
+
+/// The admin socket of the gateway that runs `text`: the one it names, although it may have
+/// mistakes by now, else the default one.
+fn socket_of(text: &Text) -> PathBuf {
+    let named = match text {
+        Text::File(path) => std::fs::read_to_string(path).ok().and_then(|text| admin_socket(&text)),
+        Text::Given(..) => None,
+    };
+    named.unwrap_or_else(default_path)
 }
 
 /// Prints to standard output. A reader that has left (`busbar … | head`) is no mistake.

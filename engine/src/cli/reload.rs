@@ -4,15 +4,17 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::exit;
+use super::{Source, exit, socket_of};
 use crate::admin::client::{Failed, ask};
-use crate::admin::default_path;
 use crate::control::say;
 
 #[derive(Debug, Args)]
 pub(super) struct Reload {
-    /// The gateway's admin socket; without it where a gateway of this user has it
-    #[arg(long, value_name = "PATH")]
+    /// The configuration that the gateway runs, for where its admin socket is; without one
+    /// $BUSBAR_CONFIG or ./busbar.toml
+    file: Option<PathBuf>,
+    /// The gateway's admin socket
+    #[arg(long, value_name = "PATH", conflicts_with = "file")]
     socket: Option<PathBuf>,
     /// Print the answer as JSON
     #[arg(long)]
@@ -21,7 +23,8 @@ pub(super) struct Reload {
 
 impl Reload {
     pub(super) fn run(self) -> u8 {
-        let path = self.socket.unwrap_or_else(default_path);
+        let source = Source { file: self.file, set: Vec::new() };
+        let path = self.socket.unwrap_or_else(|| socket_of(&source.find()));
         let (status, answer) = match ask(&path, "POST", "/reload", String::new()) {
             Ok(answered) => answered,
             Err(Failed::NotReached(e)) => {

@@ -108,6 +108,13 @@ pub fn load_from(input: Input<'_>, files: &Files) -> Loaded {
     Loaded { snapshot, diagnostics, digests, files, folders }
 }
 
+/// What `[admin] socket` says, as far as a text can be read at all; for finding a running gateway.
+pub fn admin_socket(text: &str) -> Option<PathBuf> {
+    let (table, _) = toml::de::DeTable::parse_recoverable(text);
+    let socket = table.get_ref().get("admin")?.get_ref().get("socket")?.get_ref().as_str()?;
+    (socket != "none").then(|| PathBuf::from(socket))
+}
+
 /// The configuration of a gateway without one: a page at `/` and an echo service.
 pub fn default_text() -> &'static str {
     include_str!("default.toml")
