@@ -43,7 +43,7 @@ pub struct From {
 impl From {
     /// `buffered` bytes of what was read belong to this exchange or to later ones.
     pub fn now(conn: &Conn, started: Mono, buffered: usize) -> From {
-        let consumed = conn.stream.bytes_read() - buffered as u64;
+        let consumed = conn.stream.bytes_read().saturating_sub(buffered as u64);
         From { started, consumed, written: conn.stream.bytes_written() }
     }
 }
@@ -127,7 +127,7 @@ fn bytes_in(conn: &Conn, buffered: usize, done: &Done, from: From) -> u64 {
         Some(leftover) => leftover.len(),
         None => buffered - done.taken.min(buffered),
     };
-    let consumed = conn.stream.bytes_read() - left as u64;
+    let consumed = conn.stream.bytes_read().saturating_sub(left as u64);
     consumed.saturating_sub(from.consumed)
 }
 
