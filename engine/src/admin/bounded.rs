@@ -58,16 +58,11 @@ impl<I: AsyncRead + Unpin> AsyncRead for Guest<I> {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        match Pin::new(&mut self.io).poll_read(cx, buf) {
-            Poll::Pending => match self.patience.as_mut().poll(cx) {
-                Poll::Ready(()) => Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
-                Poll::Pending => Poll::Pending,
-            },
-            ready => {
-                self.patience.as_mut().reset(Instant::now() + SILENCE_MAX);
-                ready
-            }
+        // Only an answer renews it: who trickles a request in is hung up on, too.
+        if self.patience.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
         }
+        Pin::new(&mut self.io).poll_read(cx, buf)
     }
 }
 
@@ -77,7 +72,11 @@ impl<I: AsyncWrite + Unpin> AsyncWrite for Guest<I> {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.io).poll_write(cx, buf)
+        let written = Pin::new(&mut self.io).poll_write(cx, buf);
+        if matches!(written, Poll::Ready(Ok(n)) if n > 0) {
+            self.patience.as_mut().reset(Instant::now() + SILENCE_MAX);
+        }
+        written
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -3,7 +3,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -107,6 +107,10 @@ impl Sink {
 }
 
 fn open(path: &Path) -> io::Result<File> {
+    // Without a reader its opening would wait, on the control thread.
+    if std::fs::metadata(path).is_ok_and(|found| found.file_type().is_fifo()) {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is a pipe"));
+    }
     OpenOptions::new().create(true).append(true).mode(0o640).open(path)
 }
 
@@ -262,6 +266,7 @@ impl Writer {
                 Order::Reopen => {
                     self.flush();
                     self.sink.iter_mut().for_each(|(_, sink)| sink.reopen());
+                    self.next.iter_mut().for_each(|(.., sink)| sink.reopen());
                 }
                 Order::End => is_ending = true,
             }

@@ -268,7 +268,7 @@ impl Control {
                 self.numbers.totals.absorb(&mut report.recorder);
                 self.total.add(&report);
             }
-            FromWorker::Numbers(recorder) => self.collected(id, recorder),
+            FromWorker::Numbers(recorder, panics) => self.collected(id, recorder, panics),
             FromWorker::Failed(e) => {
                 self.watchdog.ended(id as usize);
                 say(&format!("worker {id} has ended: {e}"));

@@ -35,6 +35,8 @@ pub(super) struct Numbers {
     /// By worker: its next recorder, unless that is with it.
     spares: Vec<Option<Box<Recorder>>>,
     heard: Vec<Mono>,
+    /// By worker, as it last said.
+    panics: Vec<u32>,
     collection: Option<Collection>,
     pub(super) free_before: Option<u64>,
     pub(super) adopted: u64,
@@ -47,6 +49,7 @@ impl Numbers {
             totals: Totals::default(),
             spares: (0..workers).map(|_| Some(Box::default())).collect(),
             heard: vec![rt::now(); workers],
+            panics: vec![0; workers],
             collection: None,
             free_before: None,
             adopted: 0,
@@ -99,8 +102,9 @@ impl Control {
     }
 
     /// A worker has handed its recorder over.
-    pub(super) fn collected(&mut self, worker: u32, mut recorder: Box<Recorder>) {
+    pub(super) fn collected(&mut self, worker: u32, mut recorder: Box<Recorder>, panics: u32) {
         let numbers = &mut self.numbers;
+        numbers.panics[worker as usize] = panics;
         numbers.totals.absorb(&mut recorder);
         numbers.spares[worker as usize] = Some(recorder);
         numbers.heard[worker as usize] = rt::now();
@@ -143,7 +147,7 @@ impl Control {
             refused: self.numbers.refused,
             connections_open: listeners.map(|(l, key)| (l.name.to_string(), open(key))).collect(),
             listener_full: self.counted.full(),
-            panics: u64::from(self.total.panics),
+            panics: self.numbers.panics.iter().copied().map(u64::from).sum(),
             log_dropped: self.logger.lost(),
             silence_s: self.numbers.silence_s(),
             start_s: self.began_wall,

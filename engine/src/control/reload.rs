@@ -91,6 +91,7 @@ impl Control {
             }
         };
         let mut warnings = self.unchanged_until_restart(&snapshot.server);
+        warnings.extend(doors.warnings.iter().cloned());
         tokio::select! {
             unknown = self.names.learn(&snapshot) => warnings.extend(unknown),
             () = self.signals.end() => {

@@ -162,6 +162,12 @@ impl Sockets {
     }
 }
 
+impl Drop for Sockets {
+    fn drop(&mut self) {
+        self.remove_unix();
+    }
+}
+
 /// Whether `ours` has the port on an address that the kernel takes for the same.
 fn overlaps(ours: &Bind, address: SocketAddr) -> bool {
     let Bind::Tcp(ours) = ours else { return false };

@@ -143,7 +143,7 @@ impl Gateway {
                 FromWorker::Runs(_)
                 | FromWorker::Failed(_)
                 | FromWorker::Pong
-                | FromWorker::Numbers(_)
+                | FromWorker::Numbers(..)
                 | FromWorker::Untrusted(_)
                 | FromWorker::States(..) => {}
             }

@@ -34,7 +34,7 @@ impl Worker {
             ToWorker::CutAll => self.cut(Cut::All),
             ToWorker::Numbers(spare) => {
                 let counted = self.recorder.replace(spare);
-                self.outbox.tell(self.id, FromWorker::Numbers(counted));
+                self.outbox.tell(self.id, FromWorker::Numbers(counted, self.panics.get()));
             }
             ToWorker::Resolved(resolved) => self.view().resolve(&resolved),
             ToWorker::Ping => self.outbox.tell(self.id, FromWorker::Pong),

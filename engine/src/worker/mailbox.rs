@@ -81,7 +81,7 @@ pub enum FromWorker {
     /// It uses this generation for all that begins.
     Adopted(u64),
     /// What it has counted since the last time.
-    Numbers(Box<Recorder>),
+    Numbers(Box<Recorder>, u32),
     /// A peer with a private address speaks of clients in `X-Forwarded-For`, and is not believed.
     /// Said once.
     Untrusted(IpAddr),
@@ -125,6 +125,12 @@ pub fn mailbox() -> std::io::Result<(Mailbox, Slot)> {
 impl Mailbox {
     /// False when the worker has not taken its last thousand messages: it hangs.
     pub fn send(&self, message: ToWorker) -> bool {
+        // What will be said again leaves room for what is said once.
+        let is_minor =
+            matches!(message, ToWorker::Resolved(_) | ToWorker::Ping | ToWorker::States(_));
+        if is_minor && self.queue.len() >= QUEUE_MAX / 2 {
+            return false;
+        }
         let taken = self.queue.push(message).is_ok();
         self.bell.ring();
         taken

@@ -25,12 +25,14 @@ impl View {
     /// Upstreams that `before` has, too, are taken over from it; those which only it has retire.
     pub fn new(snapshot: Arc<Snapshot>, seat: Seat, before: Option<&View>) -> View {
         let mut known = before.map(View::by_key).unwrap_or_default();
+        // It says what differs from the generation before, which must be the one we had.
+        let is_next = before.is_some_and(|b| b.snapshot.generation + 1 == snapshot.generation);
         let mut upstreams = Vec::with_capacity(snapshot.upstreams.len());
         let mut names = Vec::new();
         for (index, upstream) in snapshot.upstreams.iter().enumerate() {
             let key = snapshot.keys.upstreams[index];
             upstreams.push(match known.get_mut(key.index()).and_then(Option::take) {
-                Some(local) if snapshot.keys.unchanged[index] => local,
+                Some(local) if is_next && snapshot.keys.unchanged[index] => local,
                 Some(local) => {
                     local.adopt(upstream, seat);
                     local
