@@ -7,6 +7,7 @@ use serde_json::json;
 use tokio::sync::oneshot;
 
 use super::voice::systemd;
+use super::watch::Watch;
 use super::{Control, say};
 use crate::admin::Answer;
 use crate::config::Loaded;
@@ -46,6 +47,7 @@ impl Control {
         }
         let began = rt::now();
         systemd::reloading();
+        self.watch.iter_mut().for_each(Watch::mark);
         let loaded = match (self.loader.load)() {
             Ok(loaded) => loaded,
             Err(e) => {

@@ -49,7 +49,14 @@ impl Watch {
             let _ = self.watcher.watch(fresh, RecursiveMode::NonRecursive);
         }
         self.watched = directories;
-        self.files = files.to_vec();
+        if self.files != files {
+            self.files = files.to_vec();
+            self.digest = digest(&self.files);
+        }
+    }
+
+    /// The contents as they are about to be read; a change behind that is one more.
+    pub fn mark(&mut self) {
         self.digest = digest(&self.files);
     }
 
