@@ -191,7 +191,7 @@ fn draw_answer(method: Method, nonce: u64) -> (Vec<u8>, bool) {
     }
 }
 
-async fn write(stream: &Stream, mut bytes: &[u8]) -> bool {
+pub(super) async fn write(stream: &Stream, mut bytes: &[u8]) -> bool {
     while !bytes.is_empty() {
         match stream.try_write(bytes, &[]) {
             Ok(n) => bytes = &bytes[n..],

@@ -11,6 +11,7 @@ use crate::rt::{Shut, Stream, pause};
 use crate::sim::client::Reader;
 use crate::sim::exec::{note, world};
 use crate::sim::oracle::{Sent, Shared};
+use crate::sim::origin::write;
 
 /// Messages of one tunnel, and the longest pause between them.
 const MESSAGES: u32 = 12;
@@ -29,7 +30,7 @@ pub async fn tunneller(number: u32, gateway: SocketAddr, oracle: Shared) {
         "GET /ws HTTP/1.1\r\nHost: sim.test\r\nX-Nonce: {nonce}\r\nConnection: Upgrade\r\n\
          Upgrade: websocket\r\n\r\n"
     );
-    if !write_all(&stream, head.as_bytes()).await {
+    if !write(&stream, head.as_bytes()).await {
         return;
     }
     let mut reader = Reader { stream: &stream, buf: Vec::new() };
@@ -40,7 +41,7 @@ pub async fn tunneller(number: u32, gateway: SocketAddr, oracle: Shared) {
     for message in 0..MESSAGES {
         pause(Duration::from_millis(u64::from(world(|w| w.rng.below(PAUSE_MS))))).await;
         let bytes = format!("{nonce:016x}/{message:04}").into_bytes().repeat(3);
-        let mut whole = write_all(&stream, &bytes).await;
+        let mut whole = write(&stream, &bytes).await;
         while whole && reader.buf.len() < bytes.len() {
             whole = reader.more().await == Ok(true);
         }
@@ -86,31 +87,16 @@ pub async fn echo(reader: &mut Reader<'_>, nonce: u64) {
         "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: upgrade\r\n\
          X-Nonce: {nonce}\r\n\r\n"
     );
-    if !write_all(reader.stream, head.as_bytes()).await {
+    if !write(reader.stream, head.as_bytes()).await {
         return;
     }
     loop {
         let bytes = std::mem::take(&mut reader.buf);
-        if !bytes.is_empty() && !write_all(reader.stream, &bytes).await {
+        if !bytes.is_empty() && !write(reader.stream, &bytes).await {
             return;
         }
         if reader.more().await != Ok(true) {
             return;
         }
     }
-}
-
-async fn write_all(stream: &Stream, mut bytes: &[u8]) -> bool {
-    while !bytes.is_empty() {
-        match stream.try_write(bytes, &[]) {
-            Ok(n) => bytes = &bytes[n..],
-            Err(e) if e.kind() == std::io::ErrorKind::WouldBlock => {
-                if stream.wait_writable().await.is_err() {
-                    return false;
-                }
-            }
-            Err(_) => return false,
-        }
-    }
-    true
 }
