@@ -244,8 +244,8 @@ on_both_drivers! {
     }
 
     fn a_port_in_use_refuses_the_reload(driver: &str) {
-        let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = taken.local_addr().unwrap().port();
+        let port = harness::free_port();
+        let taken = std::net::TcpListener::bind(("127.0.0.1", port)).unwrap();
         let rest = "[listener.web]\naddress = \"127.0.0.1:PORT\"\n[route.a]\nrespond = \"one\"\n";
         let gateway = Gateway::start(driver, rest);
         let more = format!("[listener.extra]\naddress = \"127.0.0.1:{port}\"\n");
