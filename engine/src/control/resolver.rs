@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use hickory_resolver::TokioResolver;
 use tokio::sync::mpsc::{self, Sender};
+use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::Instant;
 
 use crate::snapshot::{EndpointAddress, Snapshot};
 use crate::upstream::Resolved;
@@ -29,7 +31,17 @@ type Answer = Result<Box<[SocketAddr]>, String>;
 #[derive(Debug, Default)]
 pub struct Names {
     known: BTreeMap<Name, Option<Box<[SocketAddr]>>>,
-    refreshing: Option<Lookups>,
+    /// The task that looks them up again, once there are any. It lives over generations: reloads
+    /// that come often do not put it off.
+    refreshing: Option<(watch::Sender<Wanted>, Lookups)>,
+}
+
+/// What is looked up again.
+#[derive(Debug, Clone, Default)]
+struct Wanted {
+    names: Vec<Name>,
+    /// Those of them without an address.
+    unknown: Vec<Name>,
 }
 
 fn names(snapshot: &Snapshot) -> BTreeMap<Name, Box<str>> {
@@ -57,7 +69,7 @@ impl Names {
             .collect();
         let (tell, mut answers) = mpsc::channel(LOOKUPS_AT_A_TIME);
         let lookups = Lookups(tokio::spawn(lookup_all(fresh.clone(), tell)));
-        let end = tokio::time::Instant::now() + LEARN_MAX;
+        let end = Instant::now() + LEARN_MAX;
         while let Ok(Some((name, answer))) = tokio::time::timeout_at(end, answers.recv()).await {
             match answer {
                 Ok(addresses) => {
@@ -86,13 +98,20 @@ impl Names {
     pub fn keep(&mut self, snapshot: &Snapshot, tell: &Sender<Resolved>) {
         let names = names(snapshot);
         self.known.retain(|name, _| names.contains_key(name));
-        self.refreshing = None;
-        if !names.is_empty() {
-            let is_unknown = |name: &&Name| !matches!(self.known.get(*name), Some(Some(_)));
-            let unknown = names.keys().filter(is_unknown).cloned().collect();
-            let names: Vec<Name> = names.into_keys().collect();
-            let task = tokio::spawn(refresh(names, unknown, tell.clone()));
-            self.refreshing = Some(Lookups(task));
+        let is_unknown = |name: &&Name| !matches!(self.known.get(*name), Some(Some(_)));
+        let unknown = names.keys().filter(is_unknown).cloned().collect();
+        self.want(Wanted { names: names.into_keys().collect(), unknown }, tell);
+    }
+
+    fn want(&mut self, wanted: Wanted, tell: &Sender<Resolved>) {
+        match &self.refreshing {
+            Some((running, _)) => _ = running.send_replace(wanted),
+            None if wanted.names.is_empty() => {}
+            None => {
+                let (running, changes) = watch::channel(wanted);
+                let task = tokio::spawn(refresh(changes, tell.clone()));
+                self.refreshing = Some((running, Lookups(task)));
+            }
         }
     }
 
@@ -127,14 +146,23 @@ impl Drop for Lookups {
 }
 
 /// Unknown names are asked for every few seconds, the others seldom.
-async fn refresh(names: Vec<Name>, mut unknown: Vec<Name>, tell: Sender<Resolved>) {
-    let mut next_all = tokio::time::Instant::now() + RESOLVE_EVERY;
+async fn refresh(mut changes: watch::Receiver<Wanted>, tell: Sender<Resolved>) {
+    let began = Instant::now();
+    let (mut next_all, mut next_unknown) = (began + RESOLVE_EVERY, began + RETRY_EVERY);
+    let Wanted { mut names, mut unknown } = changes.borrow_and_update().clone();
     loop {
-        let soon = match unknown.is_empty() {
-            true => next_all,
-            false => next_all.min(tokio::time::Instant::now() + RETRY_EVERY),
-        };
-        tokio::time::sleep_until(soon).await;
+        let soon = if unknown.is_empty() { next_all } else { next_all.min(next_unknown) };
+        tokio::select! {
+            () = tokio::time::sleep_until(soon) => {}
+            changed = changes.changed() => {
+                if changed.is_err() {
+                    return;
+                }
+                Wanted { names, unknown } = changes.borrow_and_update().clone();
+                continue;
+            }
+        }
+        next_unknown = soon + RETRY_EVERY;
         let asked = match soon >= next_all {
             true => {
                 next_all = soon + RESOLVE_EVERY;
@@ -195,4 +223,34 @@ async fn lookup_all(names: Vec<Name>, tell: Sender<(Name, Answer)>) {
         });
     }
     while lookups.join_next().await.is_some() {}
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Twelve reloads, ten seconds apart: a name is looked up again all the same.
+    #[test]
+    fn reloads_do_not_put_lookups_off() {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .start_paused(true)
+            .build()
+            .unwrap();
+        let asked = runtime.block_on(async {
+            let (tell, mut told) = mpsc::channel(8);
+            let mut kept = Names::default();
+            let mut asked = 0;
+            for _ in 0..12 {
+                let names = vec![("localhost".into(), 80)];
+                kept.want(Wanted { names, unknown: Vec::new() }, &tell);
+                let end = Instant::now() + Duration::from_secs(10);
+                while let Ok(Some(_)) = tokio::time::timeout_at(end, told.recv()).await {
+                    asked += 1;
+                }
+            }
+            asked
+        });
+        assert!((3..=4).contains(&asked), "{asked} times in two minutes");
+    }
 }
