@@ -259,6 +259,29 @@ on_both_drivers! {
         assert_eq!(get(&gateway.address(), "/").text(), "two");
     }
 
+    /// Neither a start nor a reload that fails behind the opening of sockets leaves a file.
+    fn what_fails_leaves_no_socket_behind(driver: &str) {
+        let port = harness::free_port();
+        let taken = std::net::TcpListener::bind(("127.0.0.1", port)).unwrap();
+        let web = "[listener.web]\naddress = \"127.0.0.1:PORT\"\n";
+        let rest = format!("[admin]\naddress = \"127.0.0.1:{port}\"\n[route.a]\nrespond = \"one\"\n");
+        let gateway = Gateway::start(driver, &format!("{web}[route.a]\nrespond = \"one\"\n"));
+        let at = gateway.dir.path().join("app.sock");
+        let unix = format!("[listener.more]\naddress = \"unix:{}\"\n", at.display());
+        gateway.rewrite(&format!("{web}{unix}{rest}"));
+        let (status, answer) = gateway.admin("POST", "/reload");
+        assert_eq!((status, at.exists()), (422, false), "{answer}");
+        let other = gateway.dir.path().join("other.toml");
+        std::fs::write(&other, format!("{unix}{rest}")).unwrap();
+        let out = Command::new(binary()).arg("run").arg(&other).output().unwrap();
+        let err = String::from_utf8_lossy(&out.stderr);
+        assert_eq!((out.status.code(), at.exists()), (Some(1), false), "{err}");
+        assert!(err.contains("in use"), "{err}");
+        drop(taken);
+        gateway.reload();
+        assert!(at.exists());
+    }
+
     fn files_are_watched(driver: &str) {
         let gateway = Gateway::with(&Config {
             text: "[route.a]\nrespond = \"one\"\n", driver, workers: 1, args: &["--watch"] });

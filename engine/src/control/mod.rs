@@ -20,14 +20,14 @@ mod logger;
 mod numbers;
 pub(crate) mod publish;
 mod reload;
-mod resolver;
+pub(crate) mod resolver;
 pub(crate) mod sockets;
 mod start;
 mod status;
 mod voice;
 mod watch;
 pub(crate) mod watchdog;
-mod workers;
+pub(crate) mod workers;
 
 use std::net::IpAddr;
 use std::time::Duration;

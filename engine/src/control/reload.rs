@@ -8,13 +8,14 @@ use tokio::sync::oneshot;
 
 use super::voice::systemd;
 use super::watch::Watch;
-use super::{Control, say};
+use super::workers::adoptions;
+use super::{Control, doors, logger, say, sockets};
 use crate::admin::Answer;
 use crate::config::Loaded;
 use crate::rt;
-use crate::snapshot::Server;
+use crate::snapshot::{Server, Snapshot};
 use crate::time::Mono;
-use crate::worker::mailbox::{Adoption, ToWorker};
+use crate::worker::mailbox::ToWorker;
 
 /// A worker that has not adopted a configuration by then hangs.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -26,6 +27,15 @@ pub struct Loader {
     /// As messages name it.
     pub name: String,
     pub load: Box<dyn Fn() -> Result<Loaded, String>>,
+}
+
+/// What a configuration needs beside itself. Dropped, it leaves nothing behind.
+struct Prepared {
+    /// Connections of a listener that has no bound of its own.
+    derived: u32,
+    sockets: sockets::Plan,
+    doors: doors::Plan,
+    log: logger::Plan,
 }
 
 /// A configuration that some worker has not adopted yet.
@@ -65,39 +75,18 @@ impl Control {
             self.refused(asker, report.trim_end(), json);
             return;
         };
-        let plan = self
-            .counted
-            .check(&snapshot)
-            .and_then(|derived| self.sockets.plan(&snapshot).map(|plan| (plan, derived)));
-        let (plan, derived) = match plan {
-            Ok(plan) => plan,
+        let prepared = match self.prepare(&snapshot).await {
+            Ok(prepared) => prepared,
             Err(e) => {
-                self.refused(asker, &e, json!({ "error": e }));
-                return;
-            }
-        };
-        let doors = match self.doors.plan(&snapshot.admin).await {
-            Ok(doors) => doors,
-            Err(e) => {
-                self.sockets.abandon(plan);
-                self.refused(asker, &e, json!({ "error": e }));
-                return;
-            }
-        };
-        let log = match self.logger.plan(snapshot.log.as_ref()) {
-            Ok(log) => log,
-            Err(e) => {
-                self.sockets.abandon(plan);
                 self.refused(asker, &e, json!({ "error": e }));
                 return;
             }
         };
         let mut warnings = self.unchanged_until_restart(&snapshot.server);
-        warnings.extend(doors.warnings.iter().cloned());
+        warnings.extend(prepared.doors.warnings.iter().cloned());
         tokio::select! {
             unknown = self.names.learn(&snapshot) => warnings.extend(unknown),
             () = self.signals.end() => {
-                self.sockets.abandon(plan);
                 refuse(asker, json!({ "error": "the gateway is draining" }));
                 self.begin_drain();
                 return;
@@ -107,6 +96,7 @@ impl Control {
         self.digests = loaded.digests;
         let report = found.render(false);
         warnings.extend((!report.is_empty()).then(|| report.trim_end().to_owned()));
+        let Prepared { derived, sockets, doors, log } = prepared;
         self.doors.take(doors, &snapshot.admin);
         let snapshot = self.publisher.publish(snapshot, rt::now());
         self.numbers.adopt(&snapshot);
@@ -116,21 +106,21 @@ impl Control {
         self.pending.push(Pending { generation, began, patience_ends, changes, warnings, asker });
         let bounds = self.counted.adopt(&snapshot, derived);
         self.names.keep(&snapshot, &self.learned.0);
-        let serves = plan.serves.clone();
-        let opened = self.sockets.take(plan);
         let logs = self.logger.take(log, generation, self.workers.len());
-        for (worker, (opened, log)) in opened.into_iter().zip(logs).enumerate() {
-            let adoption = Adoption {
-                log,
-                snapshot: snapshot.clone(),
-                bounds: bounds.clone(),
-                clients: self.counted.clients(),
-                opened,
-                sockets: serves.clone(),
-                resolved: self.names.resolved(),
-            };
+        let taken = self.sockets.take(sockets);
+        let adoptions = adoptions(&snapshot, &bounds, taken, logs, &self.counted, &self.names);
+        for (worker, adoption) in adoptions.into_iter().enumerate() {
             self.workers.send(worker, ToWorker::Adopt(Box::new(adoption)));
         }
+    }
+
+    async fn prepare(&self, snapshot: &Snapshot) -> Result<Prepared, String> {
+        Ok(Prepared {
+            derived: self.counted.check(snapshot)?,
+            sockets: self.sockets.plan(snapshot)?,
+            doors: self.doors.plan(&snapshot.admin).await?,
+            log: self.logger.plan(snapshot.log.as_ref())?,
+        })
     }
 
     fn follow(&mut self, loaded: &Loaded) {

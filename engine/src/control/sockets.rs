@@ -3,7 +3,7 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::ids::{ListenerId, SocketId};
 use crate::rt;
@@ -14,6 +14,14 @@ use crate::worker::Socket;
 enum Bind {
     Tcp(SocketAddr),
     Unix(PathBuf),
+}
+
+impl Bind {
+    fn remove_file(&self) {
+        if let Bind::Unix(path) = self {
+            remove(path);
+        }
+    }
 }
 
 /// The addresses that are held.
@@ -31,10 +39,21 @@ pub struct Sockets {
 pub struct Plan {
     /// By worker.
     opened: Vec<Vec<Socket>>,
-    pub serves: Box<[(SocketId, ListenerId)]>,
+    serves: Box<[(SocketId, ListenerId)]>,
     held: Vec<(SocketId, Bind)>,
     next: u32,
+    /// Files of unix sockets that were made for it.
+    made: Vec<PathBuf>,
 }
+
+impl Drop for Plan {
+    fn drop(&mut self) {
+        self.made.iter().for_each(|path| remove(path));
+    }
+}
+
+/// For each worker what was opened, and every socket in use with the listener that it serves.
+pub type Taken = (Vec<Vec<Socket>>, Box<[(SocketId, ListenerId)]>);
 
 type Failed = (String, io::Error);
 
@@ -50,6 +69,7 @@ impl Sockets {
             serves: Box::default(),
             held: Vec::new(),
             next: self.next,
+            made: Vec::new(),
         };
         let mut serves = Vec::new();
         for (index, listener) in snapshot.listeners.iter().enumerate() {
@@ -57,7 +77,6 @@ impl Sockets {
             match self.open(&listener.address, listener.backlog, &mut plan) {
                 Ok(sockets) => serves.extend(sockets.into_iter().map(|socket| (socket, id))),
                 Err((address, e)) => {
-                    self.abandon(plan);
                     let reason = reason(&address, &e);
                     let name = &listener.name;
                     return Err(format!("listener `{name}` can't listen on {address}: {reason}"));
@@ -68,21 +87,16 @@ impl Sockets {
         Ok(plan)
     }
 
-    /// The plan is in force; what was opened for it, by worker. Files of unix sockets that it has
-    /// no more are removed, so that nobody connects to them any longer.
-    pub fn take(&mut self, plan: Plan) -> Vec<Vec<Socket>> {
+    /// The plan is in force. Files of unix sockets that it has no more are removed, so that nobody
+    /// connects to them any longer.
+    pub fn take(&mut self, mut plan: Plan) -> Taken {
         for (id, bind) in self.held.extract_if(.., |held| !plan.held.contains(held)) {
-            remove(&bind);
+            bind.remove_file();
             self.closing.push((id, bind, self.workers));
         }
-        (self.held, self.next) = (plan.held, plan.next);
-        plan.opened
-    }
-
-    /// The plan is not carried out.
-    pub fn abandon(&self, plan: Plan) {
-        let fresh = plan.held.iter().filter(|held| !self.held.contains(held));
-        fresh.for_each(|(_, bind)| remove(bind));
+        plan.made.clear();
+        (self.held, self.next) = (std::mem::take(&mut plan.held), plan.next);
+        (std::mem::take(&mut plan.opened), std::mem::take(&mut plan.serves))
     }
 
     /// One more worker has closed a socket that was given up.
@@ -91,11 +105,6 @@ impl Sockets {
             *left -= 1;
         }
         self.closing.retain(|(.., left)| *left > 0);
-    }
-
-    /// At the end: removes the files of unix sockets.
-    pub fn remove_unix(&self) {
-        self.held.iter().for_each(|(_, bind)| remove(bind));
     }
 
     fn open(
@@ -151,6 +160,7 @@ impl Sockets {
             }
             Bind::Unix(path) => {
                 let end = rt::listen_unix(path, backlog)?;
+                plan.made.push(path.clone());
                 for worker in &mut plan.opened {
                     worker.push(Socket { id, end: rt::duplicate(&end)?, unix: true });
                 }
@@ -164,7 +174,7 @@ impl Sockets {
 
 impl Drop for Sockets {
     fn drop(&mut self) {
-        self.remove_unix();
+        self.held.iter().for_each(|(_, bind)| bind.remove_file());
     }
 }
 
@@ -178,10 +188,8 @@ fn overlaps(ours: &Bind, address: SocketAddr) -> bool {
             || address.ip().is_unspecified())
 }
 
-fn remove(bind: &Bind) {
-    if let Bind::Unix(path) = bind {
-        let _ = std::fs::remove_file(path);
-    }
+fn remove(path: &Path) {
+    let _ = std::fs::remove_file(path);
 }
 
 fn reason(address: &str, e: &io::Error) -> String {

@@ -15,13 +15,13 @@ use super::sockets::{Sockets, address_text};
 use super::voice::{say, say_all, systemd};
 use super::watch::Watch;
 use super::watchdog::Watchdog;
-use super::workers::Workers;
+use super::workers::{Workers, adoptions};
 use super::{Control, Ended, Failed, Signals, Total, Untrusted};
 use crate::admin;
 use crate::config::Loaded;
 use crate::rt::{self, Ran};
 use crate::snapshot::{Driver, Snapshot};
-use crate::worker::mailbox::{Adoption, FromWorker};
+use crate::worker::mailbox::FromWorker;
 
 /// Share of the memory this process may use that connection buffers take at most.
 const MEMORY_SHARE: u64 = 4;
@@ -66,7 +66,7 @@ async fn start(options: Options) -> Result<Control, String> {
     let signals = Signals::new().map_err(|e| format!("signals can't be heard: {e}"))?;
     let (asks, heard) = admin::asks();
     let mut doors = Doors::new(asks);
-    let doors_plan = doors.plan(&snapshot.admin).await.inspect_err(|_| sockets.remove_unix())?;
+    let doors_plan = doors.plan(&snapshot.admin).await?;
     doors_plan.warnings.iter().for_each(|warning| say(warning));
     doors.take(doors_plan, &snapshot.admin);
     let mut names = Names::default();
@@ -78,27 +78,14 @@ async fn start(options: Options) -> Result<Control, String> {
     let learned = mpsc::channel(LEARNED_MAX);
     names.keep(&snapshot, &learned.0);
     let bounds = counted.adopt(&snapshot, derived);
-    let serves = plan.serves.clone();
-    let opened = sockets.take(plan);
     let mut logger = Logger::new();
-    let log_plan = logger.plan(snapshot.log.as_ref()).inspect_err(|_| sockets.remove_unix())?;
-    let log_ends = logger.take(log_plan, snapshot.generation, cores.workers as usize);
-    let adoption = |(opened, log)| Adoption {
-        log,
-        snapshot: snapshot.clone(),
-        bounds: bounds.clone(),
-        clients: counted.clients(),
-        opened,
-        sockets: serves.clone(),
-        resolved: names.resolved(),
-    };
-    let adoptions = opened.into_iter().zip(log_ends).map(adoption).collect();
+    let log_plan = logger.plan(snapshot.log.as_ref())?;
+    let logs = logger.take(log_plan, snapshot.generation, cores.workers as usize);
+    let adoptions = adoptions(&snapshot, &bounds, sockets.take(plan), logs, &counted, &names);
     let memory = buffer_bytes(&snapshot) / u64::from(cores.workers);
-    let workers = Workers::start(adoptions, &cores, snapshot.server.driver, memory as usize);
-    let workers = workers.inspect_err(|_| sockets.remove_unix())?;
+    let workers = Workers::start(adoptions, &cores, snapshot.server.driver, memory as usize)?;
     let mut untrusted = Untrusted::default();
-    let driver = all_run(&workers, &mut untrusted).await;
-    let driver = driver.inspect_err(|_| sockets.remove_unix())?;
+    let driver = all_run(&workers, &mut untrusted).await?;
     let adopted = vec![snapshot.generation; workers.len()];
     let watch = match watch {
         true => Some(Watch::new(&watched)?),

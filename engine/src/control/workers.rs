@@ -5,12 +5,16 @@ use std::thread::JoinHandle;
 
 use tokio::sync::Notify;
 
+use super::bounds::Counted;
 use super::cores::Cores;
-use super::say;
+use super::resolver::Names;
+use super::{say, sockets};
 use crate::rt;
-use crate::snapshot::Driver;
-use crate::worker::mailbox::{self, Adoption, FromWorker, Mailbox, Outbox, ToWorker, mailbox};
-use crate::worker::{self, Seat};
+use crate::snapshot::{Driver, Snapshot};
+use crate::worker::mailbox::{
+    self, Adoption, FromWorker, LogEnd, Mailbox, Outbox, ToWorker, mailbox,
+};
+use crate::worker::{self, Bounds, Seat};
 
 /// All workers of the process.
 #[derive(Debug)]
@@ -80,6 +84,27 @@ impl Workers {
             self.heard.notified().await;
         }
     }
+}
+
+/// By worker, what it takes up of a configuration in force.
+pub fn adoptions(
+    snapshot: &Arc<Snapshot>,
+    bounds: &[Bounds],
+    (opened, serves): sockets::Taken,
+    logs: Vec<Option<LogEnd>>,
+    counted: &Counted,
+    names: &Names,
+) -> Vec<Adoption> {
+    let adoption = |(opened, log)| Adoption {
+        log,
+        snapshot: snapshot.clone(),
+        bounds: bounds.into(),
+        clients: counted.clients(),
+        opened,
+        sockets: serves.clone(),
+        resolved: names.resolved(),
+    };
+    opened.into_iter().zip(logs).map(adoption).collect()
 }
 
 /// A worker's thread.

@@ -6,7 +6,9 @@ use crate::config::{self, Input};
 use crate::control::bounds::Counted;
 use crate::control::drain::{Drain, Step};
 use crate::control::publish::Publisher;
+use crate::control::resolver::Names;
 use crate::control::sockets::Sockets;
+use crate::control::workers::adoptions;
 use crate::rt::{now, sleep_until};
 use crate::sim::exec::{note, spawn};
 use crate::sim::oracle::Shared;
@@ -112,17 +114,9 @@ impl Gateway {
         };
         let snapshot = self.publisher.publish(snapshot, now());
         let bounds = self.counted.adopt(&snapshot, derived);
-        let sockets = plan.serves.clone();
-        let adoption = |opened| Adoption {
-            log: None,
-            snapshot: snapshot.clone(),
-            bounds: bounds.clone(),
-            clients: self.counted.clients(),
-            opened,
-            sockets: sockets.clone(),
-            resolved: Vec::new(),
-        };
-        self.sockets.take(plan).into_iter().map(adoption).collect()
+        let taken = self.sockets.take(plan);
+        let no_logs = taken.0.iter().map(|_| None).collect();
+        adoptions(&snapshot, &bounds, taken, no_logs, &self.counted, &Names::default())
     }
 
     /// Publishes another configuration; workers adopt it at their own time.
