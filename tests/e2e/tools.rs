@@ -107,6 +107,8 @@ fn every_command_speaks_json() {
         (&["fmt", "--stdout"], 0),
         (&["fmt", "none.toml"], 1),
         (&["reload", "--socket", socket], 0),
+        (&["reload", "--socket", "none.sock"], 3),
+        (&["reload", "none.toml"], 1),
         (&["config", "defaults"], 0),
         (&["config", "schema"], 0),
         (&["help"], 0),
@@ -118,4 +120,54 @@ fn every_command_speaks_json() {
         assert_ne!(ran.json(), Value::Null, "{args:?}");
     }
     gateway.stop();
+}
+
+/// A name that was mistyped must not reload what runs by another one.
+#[test]
+fn a_file_that_is_not_there_stands_for_no_gateway() {
+    let gateway = Gateway::start("epoll", GOOD);
+    let dir = gateway.dir.path().to_owned();
+    // `run` makes this folder the default one, and the gateway's socket is in it.
+    for args in [["reload", "typo.toml"], ["explain", "GET"]] {
+        let mut command = Command::new(binary());
+        command.args(args).current_dir(&dir).env("RUNTIME_DIRECTORY", &dir);
+        if args[0] == "explain" {
+            command.arg("/a").env("BUSBAR_CONFIG", "typo.toml");
+        }
+        let out = command.output().unwrap();
+        let err = String::from_utf8_lossy(&out.stderr);
+        assert_eq!(out.status.code(), Some(1), "{err}");
+        assert!(err.starts_with("busbar: can't read typo.toml: "), "{err}");
+    }
+    gateway.stop();
+}
+
+#[test]
+fn a_file_without_an_end_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let ran = run(dir.path(), &["check", "/dev/zero"]);
+    assert_eq!(ran.code, Some(1));
+    assert!(ran.err.contains("longer than 64 MiB"), "{}", ran.err);
+}
+
+/// On a terminal, which Python opens.
+#[test]
+fn messages_are_coloured_on_a_terminal_unless_no_color_says_no() {
+    const TERMINAL: &str = "import pty, sys; pty.spawn(sys.argv[1:])";
+    let dir = folder(BAD);
+    let is_coloured = |no_color: Option<&str>| {
+        let mut command = Command::new("python3");
+        command.args(["-c", TERMINAL]).arg(binary()).args(["check", "busbar.toml"]);
+        command.current_dir(dir.path()).stdin(std::process::Stdio::null());
+        match no_color {
+            Some(value) => command.env("NO_COLOR", value),
+            None => command.env_remove("NO_COLOR"),
+        };
+        let out = String::from_utf8_lossy(&command.output().unwrap().stdout).into_owned();
+        assert!(out.contains("E101"), "{out}");
+        out.contains('\x1b')
+    };
+    assert!(is_coloured(None) && is_coloured(Some("")), "an empty value is none (no-color.org)");
+    assert!(!is_coloured(Some("1")));
+    assert!(!run(dir.path(), &["check"]).err.contains('\x1b'), "a pipe is no terminal");
 }

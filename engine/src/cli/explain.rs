@@ -55,7 +55,14 @@ impl Explain {
         if self.source.file.is_some() || !self.source.set.is_empty() {
             return self.read(&query);
         }
-        let path = self.socket.clone().unwrap_or_else(|| socket_of(&self.source.find()));
+        let path = match &self.socket {
+            Some(path) => Ok(path.clone()),
+            None => socket_of(&self.source.find()),
+        };
+        let path = match path {
+            Ok(path) => path,
+            Err(why) => return fail(self.json, &why),
+        };
         match ask(&path, "POST", "/explain", query.to_json().to_string()) {
             Ok((200, answer)) => self.tell(&answer),
             Ok((_, answer)) => {

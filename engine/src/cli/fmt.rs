@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::{Source, Text, exit, fail, is_coloured};
+use super::{Source, Text, exit, fail, is_coloured, read_text};
 use crate::config::Diagnostics;
 use crate::config::fmt::canonical;
 
@@ -44,13 +44,9 @@ impl Fmt {
         let mut files = Vec::new();
         let mut refused = Vec::new();
         for path in paths {
-            let text = match fs::read_to_string(&path) {
+            let text = match read_text(&path) {
                 Ok(text) => text,
-                Err(e) => {
-                    let why =
-                        format!("busbar: can't read {}: {e}; nothing was changed", path.display());
-                    return fail(self.json, &why);
-                }
+                Err(why) => return fail(self.json, &format!("{why}; nothing was changed")),
             };
             match canonical(&path.display().to_string(), &text) {
                 Ok(next) => {

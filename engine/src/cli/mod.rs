@@ -22,14 +22,17 @@ mod help;
 mod reload;
 mod run;
 
-use std::io::Write;
-use std::path::PathBuf;
+use std::fs::File;
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
 use crate::admin::default_path;
-use crate::config::{Diagnostics, Input, Loaded, admin_socket, default_text, load, quoted};
+use crate::config::{
+    Diagnostics, Input, Loaded, TEXT_BYTES_MAX, admin_socket, default_text, load, quoted,
+};
 use crate::control::say;
 
 /// Exit codes, beside 0.
@@ -104,8 +107,7 @@ impl Text {
         let (text, base_dir, files) = match self {
             Text::Given(text, _) => (text.clone(), None, Vec::new()),
             Text::File(path) => {
-                let text = std::fs::read_to_string(path)
-                    .map_err(|e| format!("busbar: can't read {}: {e}", path.display()))?;
+                let text = read_text(path)?;
                 (text, path.parent().map(PathBuf::from), vec![path.clone()])
             }
         };
@@ -153,14 +155,25 @@ impl Source {
     }
 }
 
+/// A file's text, or why there is none. It may be a pipe; one that does not end is left off.
+fn read_text(path: &Path) -> Result<String, String> {
+    let mut text = String::new();
+    let read = File::open(path)
+        .and_then(|file| file.take(TEXT_BYTES_MAX as u64 + 1).read_to_string(&mut text));
+    match read {
+        Ok(_) => Ok(text),
+        Err(e) => Err(format!("busbar: can't read {}: {e}", path.display())),
+    }
+}
+
 /// The admin socket of the gateway that runs `text`: the one it names, although it may have
-/// mistakes by now, else the default one.
-fn socket_of(text: &Text) -> PathBuf {
+/// mistakes by now, else the default one. A file that is not there runs nowhere.
+fn socket_of(text: &Text) -> Result<PathBuf, String> {
     let named = match text {
-        Text::File(path) => std::fs::read_to_string(path).ok().and_then(|text| admin_socket(&text)),
+        Text::File(path) => admin_socket(&read_text(path)?),
         Text::Given(..) => None,
     };
-    named.unwrap_or_else(default_path)
+    Ok(named.unwrap_or_else(default_path))
 }
 
 /// Prints to standard output. A reader that has left (`busbar … | head`) is no mistake.

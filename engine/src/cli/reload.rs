@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::{Source, exit, socket_of};
+use super::{Source, exit, fail, socket_of};
 use crate::admin::client::{Failed, ask};
 use crate::control::say;
 
@@ -24,17 +24,24 @@ pub(super) struct Reload {
 impl Reload {
     pub(super) fn run(self) -> u8 {
         let source = Source { file: self.file, set: Vec::new() };
-        let path = self.socket.unwrap_or_else(|| socket_of(&source.find()));
+        let path = match self.socket {
+            Some(path) => Ok(path),
+            None => socket_of(&source.find()),
+        };
+        let path = match path {
+            Ok(path) => path,
+            Err(why) => return fail(self.json, &why),
+        };
         let (status, answer) = match ask(&path, "POST", "/reload", String::new()) {
             Ok(answered) => answered,
             Err(Failed::NotReached(e)) => {
-                say(&format!(
-                    "busbar: no gateway is reached at {e}; name its socket with --socket"
-                ));
+                let why =
+                    format!("busbar: no gateway is reached at {e}; name its socket with --socket");
+                fail(self.json, &why);
                 return exit::NOT_REACHED;
             }
             Err(Failed::Broken(e)) => {
-                say(&format!("busbar: the gateway's answer can't be read: {e}"));
+                fail(self.json, &format!("busbar: the gateway's answer can't be read: {e}"));
                 return exit::NOT_REACHED;
             }
         };

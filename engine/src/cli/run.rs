@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use super::{Source, Text, exit, print, show};
+use super::{Source, Text, exit, print, read_text, show};
 use crate::config::{self, OneLiner};
 use crate::control::{self, Ended, Failed, Loader, Options, say, say_json, speak_json};
 
@@ -101,10 +101,10 @@ impl Run {
 fn print_config(text: &Text) -> u8 {
     match text {
         Text::Given(text, _) => print(text),
-        Text::File(path) => match std::fs::read_to_string(path) {
+        Text::File(path) => match read_text(path) {
             Ok(text) => print(&text),
-            Err(e) => {
-                say(&format!("busbar: can't read {}: {e}", path.display()));
+            Err(why) => {
+                say(&why);
                 return exit::FAILED;
             }
         },
