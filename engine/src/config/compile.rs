@@ -7,7 +7,7 @@ use std::time::Duration;
 use parser::Limits;
 
 use super::check::{Checked, rule};
-use super::diagnostic::Diagnostics;
+use super::diagnostic::{At, Diagnostics};
 use super::keys::known;
 use super::merge::{Effective, names_of};
 use super::model::{self, Chain, Model, Setting, Spot};
@@ -78,8 +78,8 @@ fn route(
     };
     let is = |key, word: &str| matches!(effective.get(key), Some(Setting::Word(w)) if *w == word);
     Route {
-        headers: shared.headers(route, &effective),
-        rewrite: shared.rewrite(route, &effective),
+        headers: shared.headers(route, &effective, sources),
+        rewrite: shared.rewrite(route, &effective, sources),
         timeout: time(known::TIMEOUT, Some(defaults::TIMEOUT)),
         deadline: time(known::DEADLINE, None),
         body_timeout: time(known::BODY_TIMEOUT, Some(defaults::BODY_TIMEOUT)),
@@ -140,28 +140,34 @@ impl Shared {
         &mut self,
         route: &model::Route,
         effective: &Effective<'_>,
+        sources: &Diagnostics,
     ) -> Option<Arc<HeaderEdits>> {
         let (setting, is_own) = effective.find(known::HEADERS)?;
         let Setting::Headers(headers) = setting else { return None };
         let params = Params::of(route, setting);
         match is_own {
-            true => header_edits(headers, &params),
+            true => header_edits(headers, &params, sources),
             false => {
                 let entry = self.headers.entry((route.chain, params.places(setting)));
-                entry.or_insert_with(|| header_edits(headers, &params)).clone()
+                entry.or_insert_with(|| header_edits(headers, &params, sources)).clone()
             }
         }
     }
 
-    fn rewrite(&mut self, route: &model::Route, effective: &Effective<'_>) -> Option<Arc<Rewrite>> {
+    fn rewrite(
+        &mut self,
+        route: &model::Route,
+        effective: &Effective<'_>,
+        sources: &Diagnostics,
+    ) -> Option<Arc<Rewrite>> {
         let (setting, is_own) = effective.find(known::REWRITE)?;
         let Setting::Rewrite(rewrite) = setting else { return None };
         let params = Params::of(route, setting);
         match is_own {
-            true => self::rewrite(rewrite, &params),
+            true => self::rewrite(rewrite, &params, sources),
             false => {
                 let entry = self.rewrites.entry((route.chain, params.places(setting)));
-                entry.or_insert_with(|| self::rewrite(rewrite, &params)).clone()
+                entry.or_insert_with(|| self::rewrite(rewrite, &params, sources)).clone()
             }
         }
     }
@@ -205,7 +211,11 @@ fn respond(respond: model::Respond) -> Respond {
     }
 }
 
-fn header_edits(headers: &model::Headers, params: &Params<'_>) -> Option<Arc<HeaderEdits>> {
+fn header_edits(
+    headers: &model::Headers,
+    params: &Params<'_>,
+    sources: &Diagnostics,
+) -> Option<Arc<HeaderEdits>> {
     let edit = |field: &model::Field| Edit {
         name: EditName::new(&field.name),
         value: params.resolve(&field.value),
@@ -215,15 +225,28 @@ fn header_edits(headers: &model::Headers, params: &Params<'_>) -> Option<Arc<Hea
         add: edits.add.iter().map(edit).collect(),
         remove: edits.remove.iter().map(|name| EditName::new(name)).collect(),
     };
-    let edits = HeaderEdits { request: one(&headers.request), response: one(&headers.response) };
+    let (request, response) = (&headers.request, &headers.response);
+    let values = request.set.iter().chain(&request.add).map(|field| field.at);
+    let hidden = hidden(values, sources);
+    let edits = HeaderEdits { request: one(request), response: one(response), hidden };
     let is_empty = edits.request.is_empty() && edits.response.is_empty();
     (!is_empty).then(|| Arc::new(edits))
 }
 
-fn rewrite(rewrite: &model::Rewrite, params: &Params<'_>) -> Option<Arc<Rewrite>> {
+/// What came from the environment in some texts.
+fn hidden(texts: impl Iterator<Item = At>, sources: &Diagnostics) -> Box<[Box<str>]> {
+    texts.flat_map(|at| sources.values_at(at)).map(Box::from).collect()
+}
+
+fn rewrite(
+    rewrite: &model::Rewrite,
+    params: &Params<'_>,
+    sources: &Diagnostics,
+) -> Option<Arc<Rewrite>> {
     let part = |spot: &Option<Spot<Template>>| spot.as_ref().map(|s| params.resolve(&s.value));
     let model::Rewrite { path, query, host } = rewrite;
-    let rewrite = Rewrite { path: part(path), query: part(query), host: part(host) };
+    let hidden = hidden(path.iter().chain(query).map(|spot| spot.at), sources);
+    let rewrite = Rewrite { path: part(path), query: part(query), host: part(host), hidden };
     let is_empty = rewrite.path.is_none() && rewrite.query.is_none() && rewrite.host.is_none();
     (!is_empty).then(|| Arc::new(rewrite))
 }

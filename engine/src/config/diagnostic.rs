@@ -15,6 +15,9 @@ const SUGGESTIONS_MAX: usize = 50_000;
 /// Longer words are not worth a suggestion.
 const WORD_BYTES_MAX: usize = 64;
 
+/// Values of variables that are shorter prove nothing, and are shown.
+const HIDDEN_BYTES_MIN: usize = 4;
+
 /// A range of bytes in a source. Its bounds lie on characters within it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default, Hash)]
 pub struct At {
@@ -72,6 +75,13 @@ impl Diagnostic {
     }
 }
 
+#[derive(Debug)]
+struct Variable {
+    at: At,
+    name: String,
+    value: String,
+}
+
 /// Everything found in one load, and the sources it points into.
 #[derive(Debug, Default)]
 pub struct Diagnostics {
@@ -82,6 +92,8 @@ pub struct Diagnostics {
     broken: Vec<At>,
     /// Where secrets stand: never shown.
     masks: Vec<At>,
+    /// What `${NAME}` stood for, and in which text. It may be a secret, whatever key it is for.
+    variables: Vec<Variable>,
     is_sealed: bool,
     is_torn: bool,
     errors: usize,
@@ -114,7 +126,41 @@ impl Diagnostics {
         }
         diagnostic.at = self.within(diagnostic.at);
         diagnostic.other = diagnostic.other.map(|at| self.within(at));
+        self.hide_variables(&mut diagnostic);
         self.list.push(diagnostic);
+    }
+
+    /// Says what a variable in a text stood for.
+    pub(super) fn add_variable(&mut self, at: At, name: &str, value: &str) {
+        if value.len() >= HIDDEN_BYTES_MIN {
+            let (name, value) = (name.to_owned(), value.to_owned());
+            self.variables.push(Variable { at, name, value });
+        }
+    }
+
+    /// What variables in the text at `at` stood for.
+    pub(super) fn values_at(&self, at: At) -> impl Iterator<Item = &str> {
+        let here = self.variables.iter().filter(move |variable| variable.at == at);
+        here.map(|variable| variable.value.as_str())
+    }
+
+    /// A message about a text says `${NAME}` where it would say what that stood for.
+    fn hide_variables(&self, diagnostic: &mut Diagnostic) {
+        let concerns = |at: At, variable: &Variable| {
+            let within = variable.at;
+            at.source == within.source && at.start <= within.end && within.start <= at.end
+        };
+        let (at, other) = (diagnostic.at, diagnostic.other);
+        for variable in &self.variables {
+            if concerns(at, variable) || other.is_some_and(|other| concerns(other, variable)) {
+                let written = format!("${{{}}}", variable.name);
+                for text in [&mut diagnostic.title, &mut diagnostic.note, &mut diagnostic.help] {
+                    if text.contains(&variable.value) {
+                        *text = text.replace(&variable.value, &written);
+                    }
+                }
+            }
+        }
     }
 
     /// Marks a range whose mistakes are not shown.

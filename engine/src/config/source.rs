@@ -357,7 +357,9 @@ fn expand(text: &str, at: At, env: Env<'_>, out: &mut Diagnostics) -> Option<Str
             is_good = false;
             continue;
         }
-        match env(name).or(default.map(str::to_owned)) {
+        let value = env(name);
+        value.iter().for_each(|value| out.add_variable(at, name, value));
+        match value.or(default.map(str::to_owned)) {
             Some(value) if expanded.len() + value.len() <= EXPANDED_BYTES_MAX => {
                 expanded.push_str(&value);
             }

@@ -356,6 +356,31 @@ fn too_many_listeners_are_refused() {
     assert_eq!(report(&text), ["E115 201:11"]);
 }
 
+/// A variable may hold a secret, and stand where it makes no sense.
+#[test]
+fn what_a_variable_holds_is_in_no_message() {
+    const TEXT: &str = "[admin]\nsocket = \"${T}\"\naddress = \"${T}\"\n\
+        [server]\ndrain_timeout = \"${T}\"\ntrusted_proxies = [\"${T}\"]\nmemory_max = \"${T}\"\n\
+        [listener.web]\naddress = \"${T}\"\n\
+        [upstream.u]\nendpoints = [\"${T}\", \"http://u:${T}@h\"]\nbalance = \"${T}\"\n\
+        [route.a]\nto = \"${T}\"\npath = \"${T}\"\nhost = \"${T}!\"\nmethods = [\"${T} x\"]\n\
+        group = \"${T}\"\nlistener = \"${T}\"\nupgrade = [\"${T}\"]\nwithout = [\"${T}\"]\n\
+        headers.request = { set = { A = \"{${T}}\" }, remove = [\"${T} \"] }\n\
+        [route.b]\nredirect = \"${T}\"\n[route.c]\nrespond = { file = \"${T}\" }\n\
+        [log.access]\nto = \"${T}\"\nformat = \"${T}\"\nfields = [\"${T}\"]\nsample = \"${T}\"\n";
+    let env = |name: &str| (name == "T").then(|| "hunter2".to_owned());
+    let (text, name) = (TEXT.to_owned(), "f".to_owned());
+    let loaded = load(Input { text, name, base_dir: None, sets: Vec::new(), env: &env });
+    let said = loaded.diagnostics.render(false) + &loaded.diagnostics.render_json();
+    assert!(loaded.diagnostics.errors() > 20 && !said.contains("hunter2"), "{said}");
+    assert!(said.contains("\"${T}\" is no time"), "{said}");
+    // What is too short to prove anything helps more when it is seen.
+    let (text, name) = (route("timeout = \"${T}\"\nto = \"http://h:1\""), "f".to_owned());
+    let env = |_: &str| Some("10".to_owned());
+    let loaded = load(Input { text, name, base_dir: None, sets: Vec::new(), env: &env });
+    assert!(loaded.diagnostics.render(false).contains("write \"10s\""));
+}
+
 #[test]
 fn variables_of_the_environment_never_become_keys() {
     let env = |_: &str| Some("x\"\nevil = 1\n[route.b]\n".to_owned());

@@ -122,7 +122,12 @@ impl Query {
     fn split(&self) -> Result<Target<'_>, String> {
         // A client keeps what follows `#` to itself.
         let text = self.target.split('#').next().unwrap_or_default();
-        let (rest, is_https) = match (text.strip_prefix("http://"), text.strip_prefix("https://")) {
+        // A scheme's case means nothing (RFC 3986 §3.1).
+        let after = |scheme: &str| {
+            let (start, rest) = text.split_at_checked(scheme.len())?;
+            start.eq_ignore_ascii_case(scheme).then_some(rest)
+        };
+        let (rest, is_https) = match (after("http://"), after("https://")) {
             (Some(rest), _) => (rest, false),
             (None, Some(rest)) => (rest, true),
             (None, None) if text.starts_with('/') || text == "*" => {

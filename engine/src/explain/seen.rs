@@ -151,13 +151,22 @@ impl Seen<'_> {
             |&(id, weight): &(UpstreamId, u32)| target(id, weight, self.snapshot.upstream(id));
         Act::To {
             targets: targets.iter().map(target).collect(),
-            sent: lossy(&head),
+            sent: without_hidden(lossy(&head), route),
             retry: match self.request.head.method.is_idempotent() {
                 true => "once on a fresh connection, when a kept one turns out closed",
                 false => "none, once something of it was sent",
             },
         }
     }
+}
+
+/// What the configuration has from the environment may be a secret: it is shown as `***`.
+fn without_hidden(mut sent: String, route: &Route) -> String {
+    let headers = route.headers.iter().flat_map(|headers| &headers.hidden);
+    for value in headers.chain(route.rewrite.iter().flat_map(|rewrite| &rewrite.hidden)) {
+        sent = sent.replace(&**value, "***");
+    }
+    sent
 }
 
 fn target(id: UpstreamId, weight: u32, upstream: &Upstream) -> Target {

@@ -267,3 +267,26 @@ proptest::proptest! {
         fuzz::property(text.as_bytes());
     }
 }
+
+#[test]
+fn what_comes_from_the_environment_is_not_shown() {
+    let text = "[all]\nheaders.request = { set = { Authorization = \"Bearer ${K}\" }, \
+                add = { X-Key = \"${K}\", X-Way = \"${SHORT}\" } }\n[route.a]\n\
+                to = \"http://h:1\"\nrewrite.query = \"key=${K}\"\n";
+    let env = |name: &str| Some(if name == "K" { "hunter2" } else { "a" }.to_owned());
+    let (text, name) = (text.to_owned(), "busbar.toml".to_owned());
+    let loaded = load(Input { text, name, base_dir: None, sets: Vec::new(), env: &env });
+    let query = query("GET", "/x", &["X-Own: mine"]);
+    let said = explain(&loaded.snapshot.expect("good"), &query).expect("a request").json();
+    let said = said.to_string();
+    assert!(!said.contains("hunter2"), "{said}");
+    for shown in ["GET /x?key=*** ", "Authorization: Bearer ***", "X-Way: a", "X-Own: mine"] {
+        assert!(said.contains(shown), "{shown}: {said}");
+    }
+}
+
+#[test]
+fn the_case_of_a_scheme_means_nothing() {
+    assert_eq!(chosen(&ask("GET", "HTTP://api.example.com/home", &[])).name, "home");
+    assert!(explain(&snapshot(), &query("GET", "HTTPX://h/", &[])).is_err());
+}

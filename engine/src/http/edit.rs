@@ -8,6 +8,8 @@ use crate::http::template::Template;
 pub struct HeaderEdits {
     pub request: Edits,
     pub response: Edits,
+    /// What of `request` came from the environment: nobody is shown it.
+    pub hidden: Box<[Box<str>]>,
 }
 
 /// `remove` first, then `set` (replaces all of that name), then `add`.

@@ -15,6 +15,8 @@ pub struct Rewrite {
     /// Without `?`. An empty text means that no query is sent.
     pub query: Option<Template>,
     pub host: Option<Template>,
+    /// What of path and query came from the environment: nobody is shown it.
+    pub hidden: Box<[Box<str>]>,
 }
 
 /// What a request would be sent with.
