@@ -88,11 +88,12 @@ pub struct Diagnostics {
     sources: Vec<Source>,
     list: Vec<Diagnostic>,
     /// Where a text is not TOML or lacks a `${NAME}`: what was read there is a guess, so that
-    /// mistakes in it are not shown. Sorted by `seal_broken`, and looked at from then on.
+    /// mistakes in it are not shown. Sorted by `seal`, and looked at from then on.
     broken: Vec<At>,
     /// Where secrets stand: never shown.
     masks: Vec<At>,
     /// What `${NAME}` stood for, and in which text. It may be a secret, whatever key it is for.
+    /// Sorted by `seal`, and looked at from then on.
     variables: Vec<Variable>,
     is_sealed: bool,
     is_torn: bool,
@@ -126,12 +127,15 @@ impl Diagnostics {
         }
         diagnostic.at = self.within(diagnostic.at);
         diagnostic.other = diagnostic.other.map(|at| self.within(at));
-        self.hide_variables(&mut diagnostic);
+        if self.is_sealed {
+            self.hide_variables(&mut diagnostic);
+        }
         self.list.push(diagnostic);
     }
 
     /// Says what a variable in a text stood for.
     pub(super) fn add_variable(&mut self, at: At, name: &str, value: &str) {
+        debug_assert!(!self.is_sealed, "variables are replaced while the texts are read");
         if value.len() >= HIDDEN_BYTES_MIN {
             let (name, value) = (name.to_owned(), value.to_owned());
             self.variables.push(Variable { at, name, value });
@@ -140,24 +144,27 @@ impl Diagnostics {
 
     /// What variables in the text at `at` stood for.
     pub(super) fn values_at(&self, at: At) -> impl Iterator<Item = &str> {
-        let here = self.variables.iter().filter(move |variable| variable.at == at);
+        let here = self.variables_near(at).iter().filter(move |variable| variable.at == at);
         here.map(|variable| variable.value.as_str())
+    }
+
+    /// Those of the texts that `at` meets. Texts do not overlap, so that their ends are sorted, too.
+    fn variables_near(&self, at: At) -> &[Variable] {
+        let is_before = |v: &Variable| (v.at.source, v.at.end) < (at.source, at.start);
+        let is_not_behind = |v: &Variable| (v.at.source, v.at.start) <= (at.source, at.end);
+        let end = self.variables.partition_point(is_not_behind);
+        let start = self.variables.partition_point(is_before).min(end);
+        &self.variables[start..end]
     }
 
     /// A message about a text says `${NAME}` where it would say what that stood for.
     fn hide_variables(&self, diagnostic: &mut Diagnostic) {
-        let concerns = |at: At, variable: &Variable| {
-            let within = variable.at;
-            at.source == within.source && at.start <= within.end && within.start <= at.end
-        };
-        let (at, other) = (diagnostic.at, diagnostic.other);
-        for variable in &self.variables {
-            if concerns(at, variable) || other.is_some_and(|other| concerns(other, variable)) {
-                let written = format!("${{{}}}", variable.name);
-                for text in [&mut diagnostic.title, &mut diagnostic.note, &mut diagnostic.help] {
-                    if text.contains(&variable.value) {
-                        *text = text.replace(&variable.value, &written);
-                    }
+        let places = std::iter::once(diagnostic.at).chain(diagnostic.other);
+        for variable in places.flat_map(|at| self.variables_near(at)) {
+            let written = format!("${{{}}}", variable.name);
+            for text in [&mut diagnostic.title, &mut diagnostic.note, &mut diagnostic.help] {
+                if text.contains(&variable.value) {
+                    *text = text.replace(&variable.value, &written);
                 }
             }
         }
@@ -168,8 +175,8 @@ impl Diagnostics {
         self.broken.push(at);
     }
 
-    /// Sorts and joins the marked ranges.
-    pub(super) fn seal_broken(&mut self) {
+    /// All is read. Sorts and joins what was marked until now.
+    pub(super) fn seal(&mut self) {
         self.broken.sort_unstable();
         let mut joined: Vec<At> = Vec::new();
         for at in self.broken.drain(..) {
@@ -181,7 +188,11 @@ impl Diagnostics {
             }
         }
         self.broken = joined;
+        self.variables.sort_by_key(|variable| variable.at);
         self.is_sealed = true;
+        let mut list = std::mem::take(&mut self.list);
+        list.iter_mut().for_each(|diagnostic| self.hide_variables(diagnostic));
+        self.list = list;
     }
 
     /// Says that a source is not TOML as a whole.

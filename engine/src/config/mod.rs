@@ -96,7 +96,7 @@ pub fn load_from(input: Input<'_>, files: &Files) -> Loaded {
     let outside = Outside::new(files, input.env);
     let origin = Origin { is_file: input.base_dir.is_some(), folder: input.base_dir };
     let table = source::read(input.name, input.text, input.sets, origin, &outside, out);
-    out.seal_broken();
+    out.seal();
     let digests = Digests::of(&table);
     let model = read::read(&table, &outside, out);
     drop(table); // its memory serves what follows

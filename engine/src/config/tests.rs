@@ -379,6 +379,11 @@ fn what_a_variable_holds_is_in_no_message() {
     let env = |_: &str| Some("10".to_owned());
     let loaded = load(Input { text, name, base_dir: None, sets: Vec::new(), env: &env });
     assert!(loaded.diagnostics.render(false).contains("write \"10s\""));
+    // A message from before all is read.
+    let (text, name) = ("include = [\"${T}.toml\"]".to_owned(), "f".to_owned());
+    let (base_dir, env) = (Some(PathBuf::from("/none")), |_: &str| Some("hunter2".to_owned()));
+    let loaded = load(Input { text, name, base_dir, sets: Vec::new(), env: &env });
+    assert!(!loaded.diagnostics.render(false).contains("hunter2"));
 }
 
 #[test]
