@@ -53,7 +53,7 @@ use resolver::Names;
 use sockets::Sockets;
 pub use start::{Options, run};
 use voice::systemd;
-pub use voice::{say, say_json, speak_json};
+pub use voice::{may_colour, say, say_json, speak_json};
 use watch::Watch;
 use watchdog::Watchdog;
 use workers::Workers;
