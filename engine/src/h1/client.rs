@@ -98,7 +98,8 @@ fn keeps_request_field(o: &RequestOut<'_>, field: &Field) -> bool {
         F::Host | F::ContentLength | F::TransferEncoding | F::Expect | F::XRequestId => false,
         F::MaxForwards => o.max_forwards.is_none(),
         F::XForwardedFor | F::XForwardedProto | F::XForwardedHost => false,
-        F::Forwarded | F::XRealIp => o.trusted,
+        // The last one asks the next gateway, which may trust us, what it would tell nobody else.
+        F::Forwarded | F::XRealIp | F::BusbarReason => o.trusted,
         id if connection::is_hop_by_hop(id) => false,
         F::Other => !is_forwarding_name(name) || (o.trusted && is_proxys_own_name(name)),
         _ => true,

@@ -232,6 +232,12 @@ impl Request {
         self.options.nominated && connection::is_nominated(&self.head.fields, buf, name)
     }
 
+    /// It would know the word for a refusal: `Busbar-Reason: ?1`, a boolean of RFC 9651 §3.3.6.
+    pub fn asks_reason(&self, buf: &[u8]) -> bool {
+        let asked = self.head.fields.get(FieldId::BusbarReason);
+        asked.is_some_and(|field| field.value.of(buf) == b"?1")
+    }
+
     /// What the head says of the client in a proxy's name.
     pub fn said<'a>(&'a self, buf: &'a [u8]) -> Said<'a> {
         let fields = &self.head.fields;

@@ -1,5 +1,7 @@
 //! Errors the gateway answers itself: RFC 9457 problem types, one table.
 
+use parser::ErrorKind;
+
 macro_rules! problems {
     ($($id:ident = $status:literal $slug:literal $title:literal,)*) => {
         /// A problem type. Its `type` URI is stable; nothing internal is ever said.
@@ -44,9 +46,10 @@ problems! {
 }
 
 impl Problem {
-    /// The problem that tells of a refused head by its status.
-    pub fn of_status(status: u16) -> Problem {
-        match status {
+    /// The problem that tells of a refused head.
+    pub fn of_head(kind: ErrorKind) -> Problem {
+        match kind.status() {
+            _ if kind == ErrorKind::EncodedSlash => Problem::EncodedSlash,
             405 => Problem::MethodNotAllowed,
             413 => Problem::BodyTooLarge,
             414 => Problem::TargetTooLong,

@@ -74,6 +74,9 @@ pub fn write_problem(
     };
     let head = ReplyHead { status: problem.status(), content_type, ..head };
     write(out, &head, body, |out| {
+        if let Some(reason) = details.reason {
+            encode::field(out, b"Busbar-Reason", reason.as_bytes());
+        }
         if !details.allow.is_empty() {
             encode::field(out, b"Allow", details.allow.as_bytes());
         }
@@ -87,4 +90,6 @@ pub struct ProblemDetails<'a> {
     pub request_id: &'a [u8],
     pub html: bool,
     pub allow: &'a str,
+    /// For a trusted peer that asks.
+    pub reason: Option<&'a str>,
 }

@@ -115,7 +115,9 @@ pub fn markdown() -> String {
             metric.help
         );
     }
-    out += "\n## Reasons\n\nThe words of `reason`, which also stand in the access log:\n\n";
+    out += "\n## Reasons\n\nThe words of `reason`, which also stand in the access log, and in \
+            `Busbar-Reason` of a refusal that a trusted proxy (`server.trusted_proxies`) asked for \
+            with `Busbar-Reason: ?1`:\n\n";
     let words = super::reason::Reason::ALL.iter().skip(1).map(|r| format!("`{}`", r.word()));
     out += &words.collect::<Vec<_>>().join(" ");
     out.push('\n');
