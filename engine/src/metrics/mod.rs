@@ -8,4 +8,5 @@ pub mod expose;
 pub mod names;
 pub mod reason;
 pub mod recorder;
+mod text;
 pub mod totals;

@@ -19,9 +19,14 @@ pub const BUCKETS_BYTES: [u64; 8] =
     [256, 1 << 10, 4 << 10, 16 << 10, 64 << 10, 1 << 20, 16 << 20, 256 << 20];
 /// Longest time that is told apart; longer ones count as this.
 const TIME_MAX_US: u64 = 60_000_000;
-/// Routes and upstreams with a histogram of their own, the first ones used: each is 10 KiB in
-/// every worker. Further ones have classic buckets only.
-pub const HISTOGRAMS_MAX: usize = 2048;
+/// Routes with a histogram of their own: those with the lowest keys, so that all workers choose
+/// the same ones. Each is 10 KiB in the two recorders of every worker, and once in the totals.
+/// Further ones have classic buckets only.
+pub const ROUTE_HISTOGRAMS_MAX: usize = 1536;
+/// The same of upstreams.
+pub const UPSTREAM_HISTOGRAMS_MAX: usize = 512;
+/// A sum's histogram of so many times goes on with counts of 64 bits.
+const NARROW_MAX: u64 = 1 << 31;
 
 /// Final answers by class: 0 for none, 1 (a tunnel's 101) to 5.
 pub type Classes = [u64; 6];
@@ -48,7 +53,9 @@ pub struct Exchanged {
 pub struct Times {
     pub buckets: [u64; BUCKETS_US.len() + 1],
     pub sum_us: u64,
-    pub histogram: Option<Box<Histogram<u32>>>,
+    histogram: Option<Box<Histogram<u32>>>,
+    /// In its place, in a sum that has grown too large for it.
+    wide: Option<Box<Histogram<u64>>>,
 }
 
 impl Times {
@@ -65,15 +72,57 @@ impl Times {
         self.buckets.iter().sum()
     }
 
+    /// The values at these shares, unless some of the times are in no histogram.
+    pub fn quantiles<const N: usize>(&self, shares: [f64; N]) -> Option<[u64; N]> {
+        let (wide, narrow) = (self.wide.as_deref(), self.histogram.as_deref());
+        let len = wide.map(Histogram::len).or(narrow.map(Histogram::len))?;
+        if len == 0 || len != self.count() {
+            return None;
+        }
+        let at = |share| match (wide, narrow) {
+            (Some(wide), _) => wide.value_at_quantile(share),
+            (None, narrow) => narrow.map_or(0, |narrow| narrow.value_at_quantile(share)),
+        };
+        Some(shares.map(at))
+    }
+
     pub(super) fn absorb(&mut self, other: &mut Times) {
         for (mine, theirs) in self.buckets.iter_mut().zip(&mut other.buckets) {
             *mine += std::mem::take(theirs);
         }
         self.sum_us += std::mem::take(&mut other.sum_us);
+        if let Some(theirs) = other.wide.take() {
+            self.widen().add(&*theirs).expect("all have the same bounds");
+        }
         let Some(theirs) = other.histogram.as_deref_mut().filter(|h| !h.is_empty()) else { return };
-        let mine = self.histogram.get_or_insert_with(histogram);
-        mine.add(&*theirs).expect("all have the same bounds");
+        if let Some(wide) = &mut self.wide {
+            add_narrow(wide, theirs);
+        } else {
+            let mine = self.histogram.get_or_insert_with(histogram);
+            mine.add(&*theirs).expect("all have the same bounds");
+            // What one recorder holds is far from the other half.
+            if mine.len() > NARROW_MAX {
+                self.widen();
+            }
+        }
         theirs.reset();
+    }
+
+    fn widen(&mut self) -> &mut Histogram<u64> {
+        let narrow = self.histogram.take();
+        let wide = self.wide.get_or_insert_with(|| {
+            Box::new(Histogram::new_with_max(TIME_MAX_US, 2).expect("fixed bounds are valid"))
+        });
+        if let Some(narrow) = narrow {
+            add_narrow(wide, &narrow);
+        }
+        wide
+    }
+}
+
+fn add_narrow(wide: &mut Histogram<u64>, narrow: &Histogram<u32>) {
+    for step in narrow.iter_recorded() {
+        wide.saturating_record_n(step.value_iterated_to(), u64::from(step.count_at_value()));
     }
 }
 
@@ -109,24 +158,23 @@ impl Row {
     }
 }
 
-/// Rows by key, made on their first use.
+/// Rows by key, made on their first use; those below `HISTOGRAMS_MAX` with a histogram.
 #[derive(Debug, Default)]
-pub struct Rows {
+pub struct Rows<const HISTOGRAMS_MAX: usize> {
     rows: Vec<Option<Box<Row>>>,
     touched: Vec<Key>,
 }
 
-impl Rows {
+impl<const HISTOGRAMS_MAX: usize> Rows<HISTOGRAMS_MAX> {
     #[inline]
-    fn touch(&mut self, key: Key, histograms: &mut usize) -> &mut Row {
+    fn touch(&mut self, key: Key) -> &mut Row {
         let index = key.index();
         if index >= self.rows.len() {
             self.rows.resize_with(index + 1, || None);
         }
         let row = self.rows[index].get_or_insert_with(|| {
             let mut row = Box::<Row>::default();
-            if *histograms < HISTOGRAMS_MAX {
-                *histograms += 1;
+            if index < HISTOGRAMS_MAX {
                 row.times.histogram = Some(histogram());
             }
             row
@@ -155,6 +203,9 @@ pub struct Whole {
     /// By [`Reason::index`].
     pub reasons: [u64; Reason::ALL.len()],
     pub time_us: Histogram<u64>,
+    pub time_sum_us: u64,
+    /// Exchanges that were answered before they had a route.
+    pub unrouted: Row,
     /// Time spent in Busbar itself.
     pub own: Times,
     pub request_bytes: [u64; BUCKETS_BYTES.len() + 1],
@@ -175,6 +226,8 @@ impl Default for Whole {
             classes: [0; 6],
             reasons: [0; Reason::ALL.len()],
             time_us,
+            time_sum_us: 0,
+            unrouted: Row::default(),
             own: Times { histogram: Some(histogram()), ..Times::default() },
             request_bytes: Default::default(),
             answer_bytes: Default::default(),
@@ -203,7 +256,9 @@ impl Whole {
         self.time_us.add(&other.time_us).expect("all have the same bounds");
         other.time_us.reset();
         self.own.absorb(&mut other.own);
+        self.unrouted.absorb(&mut other.unrouted);
         let pairs = [
+            (&mut self.time_sum_us, &mut other.time_sum_us),
             (&mut self.bytes_in, &mut other.bytes_in),
             (&mut self.bytes_out, &mut other.bytes_out),
             (&mut self.connections, &mut other.connections),
@@ -225,9 +280,8 @@ impl Whole {
 #[derive(Debug, Default)]
 pub struct Recorder {
     pub whole: Whole,
-    pub(super) routes: Rows,
-    pub(super) upstreams: Rows,
-    histograms: usize,
+    pub(super) routes: Rows<ROUTE_HISTOGRAMS_MAX>,
+    pub(super) upstreams: Rows<UPSTREAM_HISTOGRAMS_MAX>,
 }
 
 impl Recorder {
@@ -239,20 +293,22 @@ impl Recorder {
         whole.classes[class] += 1;
         whole.reasons[x.reason.index()] += 1;
         whole.time_us.saturating_record(x.time_us);
+        whole.time_sum_us += x.time_us;
         whole.own.record(x.own_us);
         whole.request_bytes[BUCKETS_BYTES.partition_point(|b| *b < x.bytes_in)] += 1;
         whole.answer_bytes[BUCKETS_BYTES.partition_point(|b| *b < x.bytes_out)] += 1;
         whole.bytes_in += x.bytes_in;
         whole.bytes_out += x.bytes_out;
-        if let Some(key) = x.route {
-            let row = self.routes.touch(key, &mut self.histograms);
-            row.classes[class] += 1;
-            row.times.record(x.time_us);
-            row.bytes_in += x.bytes_in;
-            row.bytes_out += x.bytes_out;
-        }
+        let row = match x.route {
+            Some(key) => self.routes.touch(key),
+            None => &mut whole.unrouted,
+        };
+        row.classes[class] += 1;
+        row.times.record(x.time_us);
+        row.bytes_in += x.bytes_in;
+        row.bytes_out += x.bytes_out;
         if let Some(key) = x.upstream {
-            let row = self.upstreams.touch(key, &mut self.histograms);
+            let row = self.upstreams.touch(key);
             row.classes[class] += 1;
             row.bytes_in += x.bytes_in;
             row.bytes_out += x.bytes_out;
@@ -301,6 +357,49 @@ mod tests {
         }
         assert_eq!((times.buckets[0], times.buckets[1]), (2, 1));
         assert_eq!((times.buckets[18], times.buckets[19]), (1, 1));
+    }
+
+    /// Two workers that meet the routes in another order tell of the same ones.
+    #[test]
+    fn which_rows_have_histograms_does_not_depend_on_their_order() {
+        let of = |keys: &mut dyn Iterator<Item = usize>| {
+            let mut recorder = Recorder::default();
+            for key in keys {
+                let route = Some(Key(key as u32));
+                recorder.exchange(&Exchanged { route, status: 200, ..Exchanged::default() });
+            }
+            let mut with = Vec::new();
+            recorder.routes.drain(|key, row| {
+                with.extend(row.times.quantiles([0.5]).map(|_| key.0));
+            });
+            with.sort_unstable();
+            with
+        };
+        let all = ROUTE_HISTOGRAMS_MAX + 100;
+        let forward = of(&mut (0..all));
+        assert_eq!(forward.len(), ROUTE_HISTOGRAMS_MAX);
+        assert_eq!(forward, of(&mut (0..all).rev()));
+    }
+
+    /// A bucket of 32 bits would be full after some hours.
+    #[test]
+    fn quantiles_of_a_busy_route_stay_right() {
+        let (mut sum, mut part) = (Times::default(), Times::default());
+        for _ in 0..20 {
+            let filled = part.histogram.get_or_insert_with(histogram);
+            filled.record_n(1_000, 700_000_000).unwrap();
+            filled.record_n(50_000, 300_000_000).unwrap();
+            part.buckets[4] += 700_000_000;
+            part.buckets[9] += 300_000_000;
+            sum.absorb(&mut part);
+        }
+        let mut again = Times::default();
+        again.absorb(&mut sum);
+        assert_eq!(again.count(), 20_000_000_000);
+        let [half, most] = again.quantiles([0.69, 0.71]).unwrap();
+        assert!(half.abs_diff(1_000) <= 10 && most.abs_diff(50_000) <= 500, "{half} {most}");
+        again.buckets[0] += 1;
+        assert_eq!(again.quantiles([0.5]), None, "one is in no histogram");
     }
 
     #[test]

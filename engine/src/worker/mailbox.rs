@@ -10,6 +10,7 @@ use crossbeam::queue::{ArrayQueue, SegQueue};
 use crate::ids::{Key, ListenerId, SocketId};
 use crate::limit::clients::ClientCounts;
 use crate::log::ring::Producer;
+use crate::metrics::expose::Standing;
 use crate::metrics::recorder::Recorder;
 use crate::rt::alarm::Alarm;
 use crate::rt::{Bell, BellEnd, Doorbell, Ran};
@@ -80,8 +81,8 @@ pub enum FromWorker {
     Failed(std::io::Error),
     /// It uses this generation for all that begins.
     Adopted(u64),
-    /// What it has counted since the last time.
-    Numbers(Box<Recorder>, u32),
+    /// What it has counted since the last time, and how it stands.
+    Numbers(Box<Recorder>, Standing),
     /// A peer with a private address speaks of clients in `X-Forwarded-For`, and is not believed.
     /// Said once.
     Untrusted(IpAddr),
