@@ -106,9 +106,7 @@ fn routes(out: &mut Out, totals: &Totals) {
     }
     out.head(&names::REQUEST_QUANTILES);
     let whole = &totals.whole;
-    let at = |share| whole.time_us.value_at_quantile(share);
-    let out = out.row(&[("route", "")]);
-    out.quantiles_of(&names::REQUEST_QUANTILES, at, whole.time_sum_us, whole.time_us.len());
+    out.row(&[("route", "")]).quantiles(&names::REQUEST_QUANTILES, &whole.times);
     for (name, row) in totals.routes.rows() {
         out.row(&[("route", name)]).quantiles(&names::REQUEST_QUANTILES, &row.times);
     }

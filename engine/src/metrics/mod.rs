@@ -5,6 +5,7 @@
 //! ```
 
 pub mod expose;
+mod grid;
 pub mod names;
 pub mod reason;
 pub mod recorder;

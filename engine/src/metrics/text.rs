@@ -1,8 +1,9 @@
 //! Lines of the exposition. With 10,000 routes there are 300,000 of them, so nothing here
 //! allocates by line, and numbers are written without `fmt`.
 
+use super::grid::BUCKETS_US;
 use super::names::{Kind, Metric, exposed};
-use super::recorder::{BUCKETS_BYTES, BUCKETS_US, Times};
+use super::recorder::{BUCKETS_BYTES, Times};
 
 /// Shares that summaries tell.
 const QUANTILES: [f64; 4] = [0.5, 0.9, 0.99, 0.999];
@@ -165,17 +166,6 @@ impl Out {
         if let Some(at) = times.quantiles(QUANTILES) {
             self.summary(metric, at, times.sum_us, times.count());
         }
-    }
-
-    /// A row of a summary; `at` finds the value of a share.
-    pub(super) fn quantiles_of(
-        &mut self,
-        metric: &Metric,
-        at: impl Fn(f64) -> u64,
-        sum_us: u64,
-        count: u64,
-    ) {
-        self.summary(metric, QUANTILES.map(at), sum_us, count);
     }
 
     fn summary(&mut self, metric: &Metric, at: [u64; 4], sum_us: u64, count: u64) {

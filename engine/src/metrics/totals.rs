@@ -144,6 +144,7 @@ mod tests {
         let (_, row) = totals.routes.rows().next().unwrap();
         let median = row.times.quantiles([0.5]).unwrap()[0];
         assert!(median.abs_diff(500_000) < 5_000, "{median}");
-        assert!(totals.whole.time_us.value_at_quantile(0.99).abs_diff(990_000) < 1_000);
+        let [most] = totals.whole.times.quantiles([0.99]).unwrap();
+        assert!(most.abs_diff(990_000) < 9_900, "{most}");
     }
 }
