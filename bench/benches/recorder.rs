@@ -5,6 +5,7 @@ use std::hint::black_box;
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use engine::ids::Key;
+use engine::log::format::{Fields, Format};
 use engine::log::record::Record;
 use engine::log::ring::ring;
 use engine::metrics::recorder::{Exchanged, Recorder};
@@ -47,8 +48,8 @@ fn record(c: &mut Criterion) {
     group.finish();
 }
 
-fn log(c: &mut Criterion) {
-    let line = Record {
+fn line() -> Record<'static> {
+    Record {
         time_us: 1_795_569_723_000_042,
         generation: 3,
         bytes_in: 120,
@@ -68,7 +69,11 @@ fn log(c: &mut Criterion) {
         endpoint: b"10.0.1.11:8080",
         request_id: b"0123456789abcdef0123456789abcdef",
         ..Record::default()
-    };
+    }
+}
+
+fn log(c: &mut Criterion) {
+    let line = line();
     let (mut producer, mut consumer) = ring(1 << 20);
     let (mut packed, mut read, mut count) = (Vec::with_capacity(1024), Vec::new(), 0u32);
     c.bench_function("recorder/log_line", |b| {
@@ -84,5 +89,25 @@ fn log(c: &mut Criterion) {
     });
 }
 
-criterion_group!(benches, record, log);
+/// On the writer thread, whose time is the process's as well.
+fn format(c: &mut Criterion) {
+    let mut group = c.benchmark_group("recorder/format");
+    let formats = [
+        ("json", Format::Json(Fields::default())),
+        ("combined", Format::Combined { query: false }),
+        ("short", Format::Short { colour: false }),
+    ];
+    let (line, mut out) = (line(), Vec::with_capacity(1024));
+    for (name, format) in formats {
+        group.bench_function(name, |b| {
+            b.iter(|| {
+                out.clear();
+                format.write(&mut out, black_box(&line));
+            });
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(benches, record, log, format);
 criterion_main!(benches);
