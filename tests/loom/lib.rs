@@ -6,17 +6,20 @@
 //! its `crate::` names fit. It must use nothing that waits or speaks to the kernel, since
 //! with `--cfg loom` for the whole build tokio's `net` vanishes.
 //!
+//! What the queues and the bell are made of is not ours: `model.rs` has the weakest things that
+//! keep what crossbeam and the kernel promise, and parking without a timeout.
+//!
 //! Not here, and why:
-//! - `worker/mailbox.rs`: the queue is crossbeam's; control pushes, then always rings; the worker
-//!   hears, then drains. Ring and hearing are system calls on one socket, which order what was
-//!   written before them; a ring that does not fit means that one before it is not heard yet, and
-//!   the drain that follows that one sees this push as well. There is no word of ours that says
-//!   "asleep", so none can be read too early.
+//! - A board of endpoints, which control would write and workers read: there is none yet. What is
+//!   believed of an endpoint is each worker's own (`upstream/state.rs`, of `Cell`s).
 //! - `worker/accept.rs: Counts`: one word per listener, changed by `fetch_add` and `fetch_sub`
 //!   alone, and nothing is published by it. Looking and counting are two steps, so workers that
 //!   accept at once may pass `connections_max` by one each, less one.
 //! - `Arc<Snapshot>`: control frees it when `strong_count` says that the last one is its own; the
-//!   count never rises again then, since only control makes new ones.
+//!   count never rises again then, since whoever makes another one holds one, and a message that
+//!   was not taken yet holds one, too.
+
+pub mod model;
 
 #[path = "../../engine/src/sync.rs"]
 pub mod sync;
@@ -29,4 +32,16 @@ pub mod log {
 #[path = "../../engine/src/limit"]
 pub mod limit {
     pub mod clients;
+}
+
+#[path = "../../engine/src/rt"]
+pub mod rt {
+    pub mod alarm;
+
+    pub use crate::model::{Bell, BellEnd, Doorbell, bell};
+}
+
+#[path = "../../engine/src/worker"]
+pub mod worker {
+    pub mod post;
 }

@@ -169,6 +169,11 @@ impl Publisher {
         self.alive.back().map(|alive| &alive.snapshot)
     }
 
+    /// The number of the present one; 0 before the first.
+    pub fn generation(&self) -> u64 {
+        self.generation
+    }
+
     /// Snapshots that are not freed yet.
     pub fn alive(&self) -> usize {
         self.alive.len()

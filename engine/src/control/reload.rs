@@ -20,6 +20,10 @@ use crate::worker::mailbox::ToWorker;
 /// A worker that has not adopted a configuration by then hangs.
 const PATIENCE: Duration = Duration::from_secs(5);
 
+/// Configurations that wait for a worker which does not take them up; with as many, reloads are
+/// refused. Each holds a snapshot and its sockets.
+const BEHIND_MAX: u64 = 64;
+
 type Asker = Option<oneshot::Sender<Answer>>;
 
 /// How the configuration is read, at the start and again.
@@ -53,6 +57,10 @@ impl Control {
     pub(super) async fn reload(&mut self, asker: Asker) {
         if self.drain.is_some() {
             refuse(asker, json!({ "error": "the gateway is draining" }));
+            return;
+        }
+        if let Some(e) = behind(&self.adopted, self.publisher.generation()) {
+            self.refused(asker, &e, json!({ "error": e }));
             return;
         }
         let began = rt::now();
@@ -188,6 +196,15 @@ impl Control {
     }
 }
 
+/// Why there must not be another generation after `present`: by worker, what they have `adopted`.
+fn behind(adopted: &[u64], present: u64) -> Option<String> {
+    let late = adopted.iter().position(|adopted| present - adopted >= BEHIND_MAX)?;
+    Some(format!(
+        "worker {late} has not taken up the last {BEHIND_MAX} configurations: it hangs; restart \
+         the gateway"
+    ))
+}
+
 /// What a configuration was read from, and where it looked for more.
 pub(super) fn watched(loaded: &Loaded) -> Vec<PathBuf> {
     loaded.files.iter().chain(&loaded.folders).cloned().collect()
@@ -203,5 +220,19 @@ fn answer(asker: Asker, is_done: bool, json: serde_json::Value) {
             true => Answer::Done(json),
             false => Answer::Refused(json),
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What waits for a worker that hangs is bounded.
+    #[test]
+    fn a_worker_that_takes_nothing_up_ends_the_reloads() {
+        assert_eq!(behind(&[70, 7, 70], 70), None);
+        let why = behind(&[71, 7, 71], 71).expect("one more");
+        assert!(why.starts_with("worker 1 has not taken up the last 64"), "{why}");
+        assert_eq!(behind(&[71, 70, 71], 71), None, "it has caught up");
     }
 }

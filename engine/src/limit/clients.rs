@@ -184,9 +184,9 @@ mod tests {
 #[cfg(all(test, busbar_loom))]
 mod loom_tests {
     use loom::sync::Arc;
-    use loom::thread;
 
     use super::*;
+    use crate::model::spawn;
 
     fn ip(n: u8) -> IpAddr {
         IpAddr::from([192, 0, 2, n])
@@ -208,7 +208,7 @@ mod loom_tests {
             let counts = Arc::new(ClientCounts::new(1));
             let other = counts.enter(ip(2), 1).expect("the table is empty");
             let beside = counts.clone();
-            let first = thread::spawn(move || beside.enter(ip(1), 1));
+            let first = spawn(move || beside.enter(ip(1), 1));
             counts.leave(other);
             let second = counts.enter(ip(1), 1);
             let first = first.join().unwrap();
@@ -226,7 +226,7 @@ mod loom_tests {
                 let token = counts.enter(ip(n), 2).expect("two may, and two come");
                 counts.leave(token);
             };
-            let first = thread::spawn(move || visit(&beside, 1));
+            let first = spawn(move || visit(&beside, 1));
             visit(&counts, 1);
             first.join().unwrap();
             assert_eq!(open(&counts), 0);
@@ -239,7 +239,7 @@ mod loom_tests {
         loom::model(|| {
             let counts = Arc::new(ClientCounts::new(1));
             let beside = counts.clone();
-            let first = thread::spawn(move || beside.enter(ip(1), 1));
+            let first = spawn(move || beside.enter(ip(1), 1));
             let second = counts.enter(ip(2), 1);
             assert_eq!(counted(first.join().unwrap()) + counted(second), 2);
             assert_eq!(open(&counts), 2);

@@ -167,15 +167,15 @@ mod tests {
 #[cfg(all(test, busbar_loom))]
 mod loom_tests {
     use super::*;
+    use crate::model::spawn;
 
     /// Two records through a ring that holds one: in every order, what is popped was pushed.
     #[test]
     fn every_interleaving_gives_whole_records_in_order() {
         loom::model(|| {
             let (mut producer, mut consumer) = ring(24);
-            let pushing = loom::thread::spawn(move || {
-                [[1u8; 12], [2u8; 12]].map(|record| producer.push(&record))
-            });
+            let pushing =
+                spawn(move || [[1u8; 12], [2u8; 12]].map(|record| producer.push(&record)));
             let (mut popped, mut out) = (Vec::new(), Vec::new());
             if consumer.pop(&mut out) {
                 popped.push(out.clone());

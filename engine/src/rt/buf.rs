@@ -261,3 +261,116 @@ mod tests {
         assert_eq!((b.len(), b.room().len()), (BLOCK - 10, 10));
     }
 }
+
+#[cfg(test)]
+mod model_tests {
+    use super::*;
+    use crate::rng::Rng;
+
+    const STEPS: usize = if cfg!(miri) { 300 } else { 20_000 };
+
+    /// A lease as it should be: what was read and not consumed, and where that stands.
+    #[derive(Debug)]
+    struct Model {
+        filled: Vec<u8>,
+        start: usize,
+        len: usize,
+    }
+
+    impl Model {
+        fn room(&self) -> usize {
+            self.len - self.start - self.filled.len()
+        }
+    }
+
+    fn bytes(rng: &mut Rng, most: usize) -> Vec<u8> {
+        let len = match rng.below(4) {
+            0 => rng.below(most as u32 + 2) as usize,
+            1 => most,
+            _ => rng.below(3_000) as usize,
+        };
+        let mut bytes = vec![rng.next_u64() as u8; len];
+        if let Some(last) = bytes.last_mut() {
+            *last = rng.next_u64() as u8;
+        }
+        bytes
+    }
+
+    /// One thing that a connection may do with its buffer.
+    fn step(rng: &mut Rng, buf: &mut Buf, model: &mut Model) {
+        match rng.below(6) {
+            0 => {
+                let bytes = bytes(rng, model.room());
+                let n = bytes.len().min(model.room());
+                assert_eq!(buf.extend(&bytes), n);
+                model.filled.extend(&bytes[..n]);
+            }
+            1 => {
+                // What the kernel does: writes somewhere into the room, then says how much.
+                let bytes = bytes(rng, model.room());
+                let n = bytes.len().min(model.room());
+                buf.room()[..n].copy_from_slice(&bytes[..n]);
+                buf.commit(n);
+                model.filled.extend(&bytes[..n]);
+            }
+            2 | 3 => {
+                let n = match rng.one_in(3) {
+                    true => model.filled.len(),
+                    false => rng.below(model.filled.len() as u32 + 1) as usize,
+                };
+                buf.consume(n);
+                model.filled.drain(..n);
+                model.start = if model.filled.is_empty() { 0 } else { model.start + n };
+            }
+            4 => {
+                let is_whole = model.start == 0 && model.room() == 0;
+                if is_whole && model.len == BLOCK_SMALL {
+                    model.len = BLOCK;
+                }
+                model.start = 0;
+                assert_eq!(buf.make_room(), model.room() > 0);
+            }
+            _ if rng.one_in(4) => {
+                buf.clear();
+                (model.filled, model.start) = (Vec::new(), 0);
+            }
+            _ => {}
+        }
+    }
+
+    fn check(buf: &mut Buf, model: &Model) {
+        assert_eq!(buf.filled(), &model.filled[..]);
+        assert_eq!((buf.len(), buf.is_empty()), (model.filled.len(), model.filled.is_empty()));
+        assert_eq!((buf.room().len(), buf.has_room()), (model.room(), model.room() > 0));
+    }
+
+    /// Leases come, are filled and emptied, and go in any order, each as if it had its own memory.
+    #[test]
+    fn leases_are_what_vectors_would_be() {
+        const BYTES_MAX: usize = 4 * BLOCK;
+        let (pool, mut rng) = (BufPool::new(BYTES_MAX), Rng::from_u64(12));
+        let mut leases: Vec<(Buf, Model)> = Vec::new();
+        let mut most = 0;
+        for _ in 0..STEPS {
+            if leases.len() < 12 && rng.one_in(4) || leases.is_empty() {
+                let leased: usize = leases.iter().map(|(_, model)| model.len).sum();
+                let len = if leased + BLOCK > BYTES_MAX { BLOCK_SMALL } else { BLOCK };
+                leases.push((pool.lease(), Model { filled: Vec::new(), start: 0, len }));
+            }
+            let at = rng.below(leases.len() as u32) as usize;
+            let (buf, model) = &mut leases[at];
+            step(&mut rng, buf, model);
+            check(buf, model);
+            if rng.one_in(6) {
+                leases.swap_remove(at);
+            }
+            let leased = leases.iter().map(|(_, model)| model.len).sum();
+            most = most.max(leased);
+            assert_eq!((pool.leased() as usize, pool.leased_bytes.get()), (leases.len(), leased));
+        }
+        // A block that grows is counted beside the big one for a moment.
+        assert!((most..=most + BLOCK).contains(&pool.high_water()));
+        leases.iter_mut().for_each(|(buf, model)| check(buf, model));
+        drop(pool); // The last lease gives the memory back.
+    }
+}

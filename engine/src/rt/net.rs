@@ -502,3 +502,228 @@ impl Doorbell {
         }
     }
 }
+
+#[cfg(test)]
+mod model_tests {
+    #![allow(clippy::disallowed_methods)] // clients of the standard library
+
+    use std::collections::VecDeque;
+    use std::os::unix::net::UnixStream;
+    use std::pin::{Pin, pin};
+    use std::task::{Context, Waker};
+
+    use super::*;
+    use crate::rng::Rng;
+    use crate::rt::uring;
+    use crate::snapshot::Driver;
+
+    const STEPS: usize = 20_000;
+
+    fn on_both_drivers(body: impl AsyncFn(Rng)) {
+        for driver in [Driver::Epoll, Driver::Auto] {
+            let ran = uring::run(driver, |_| body(Rng::from_u64(14)));
+            ran.expect("epoll runs everywhere");
+        }
+    }
+
+    /// True when it is over at its first poll; it is dropped in any case.
+    fn is_over<T>(wait: Pin<&mut impl Future<Output = T>>) -> bool {
+        wait.poll(&mut Context::from_waker(Waker::noop())).is_ready()
+    }
+
+    /// What an end of a pair should see: bytes on their way to it, and whether more will come.
+    #[derive(Default)]
+    struct Model {
+        bytes: VecDeque<u8>,
+        no_more: bool,
+        read: u64,
+        written: u64,
+    }
+
+    fn is_blocked(e: &io::Error) -> bool {
+        e.kind() == io::ErrorKind::WouldBlock
+    }
+
+    fn write(rng: &mut Rng, from: &Stream, own: &mut Model, far: &mut Model) {
+        let mut part = || -> Vec<u8> {
+            let len = if rng.one_in(3) { 0 } else { rng.below(30_000) };
+            (0..len).map(|_| rng.next_u64() as u8).collect()
+        };
+        let (head, body) = (part(), part());
+        if head.is_empty() && body.is_empty() {
+            return;
+        }
+        match from.try_write(&head, &body) {
+            Ok(n) => {
+                assert!(n > 0 && !far.no_more);
+                far.bytes.extend(head.iter().chain(&body).take(n));
+                own.written += n as u64;
+            }
+            Err(e) if far.no_more => assert_eq!(e.kind(), io::ErrorKind::BrokenPipe),
+            Err(e) => assert!(is_blocked(&e) && !far.bytes.is_empty(), "{e}"),
+        }
+    }
+
+    fn read(rng: &mut Rng, at: &Stream, own: &mut Model) {
+        let mut room = vec![0; 1 + rng.below(40_000) as usize];
+        match at.try_read(&mut room) {
+            Ok(0) => assert!(own.bytes.is_empty() && own.no_more),
+            Ok(n) => {
+                assert_eq!(n, room.len().min(own.bytes.len()));
+                assert!(own.bytes.drain(..n).eq(room.drain(..n)));
+                assert!(room.iter().all(|byte| *byte == 0), "nothing behind what was read");
+                own.read += n as u64;
+            }
+            Err(e) => assert!(is_blocked(&e) && own.bytes.is_empty() && !own.no_more, "{e}"),
+        }
+    }
+
+    fn look(ends: &[Stream; 2], models: &[Model; 2]) {
+        let handles = [0, 1].map(|i| ends[i].handle());
+        let (mut seen, mut loud) = ([Hangup::No; 2], Vec::new());
+        hangups(&[(0, handles[0]), (1, handles[1])], |i, how| seen[i as usize] = how);
+        for (i, (end, model)) in ends.iter().zip(models).enumerate() {
+            let expect = match (model.no_more, models[1 - i].no_more) {
+                (true, true) => Hangup::Gone,
+                (true, false) if model.bytes.is_empty() => Hangup::Half,
+                (true, false) => Hangup::HalfBehindBytes,
+                (false, _) => Hangup::No,
+            };
+            assert_eq!(seen[i], expect);
+            assert_eq!(end.has_unread(), !model.bytes.is_empty());
+            let is_quiet = model.bytes.is_empty() && !model.no_more;
+            assert_eq!(end.is_quiet(), is_quiet);
+            loud.extend((!is_quiet).then_some(handles[i]));
+            assert_eq!((end.bytes_read(), end.bytes_written()), (model.read, model.written));
+        }
+        assert_eq!(not_quiet(&handles), loud);
+    }
+
+    /// Reads what is left; the far end is gone.
+    async fn read_to_the_end(end: &Stream, mut model: Model, far_left_bytes: bool) {
+        let mut room = vec![0; 64 << 10];
+        loop {
+            end.wait_readable().await.expect("the end is readable");
+            match end.try_read(&mut room) {
+                Ok(0) => break,
+                Ok(n) => assert!(model.bytes.drain(..n).eq(room[..n].iter().copied())),
+                Err(e) if is_blocked(&e) => {}
+                Err(e) => {
+                    assert!(far_left_bytes && e.kind() == io::ErrorKind::ConnectionReset, "{e}");
+                    break;
+                }
+            }
+        }
+        assert!(model.bytes.is_empty());
+    }
+
+    /// Two ends in any use are two queues of bytes; waits that are given up on lose nothing, and
+    /// the far end sees the close behind all bytes.
+    #[test]
+    fn streams_are_what_queues_of_bytes_would_be() {
+        on_both_drivers(async |mut rng| {
+            for _ in 0..STEPS / 200 {
+                let (a, b) = UnixStream::pair().expect("a pair");
+                let stream = |s: UnixStream| {
+                    s.set_nonblocking(true).expect("a socket");
+                    Stream::of(Source::new(s.into()).expect("inside a runtime"))
+                };
+                let ends = [stream(a), stream(b)];
+                let mut models = [Model::default(), Model::default()];
+                for _ in 0..rng.below(400) {
+                    let i = rng.below(2) as usize;
+                    let [first, second] = &mut models;
+                    let (own, far) = if i == 0 { (first, second) } else { (second, first) };
+                    match rng.below(16) {
+                        0..=5 => write(&mut rng, &ends[i], own, far),
+                        6..=11 => read(&mut rng, &ends[i], own),
+                        12 => {
+                            // Begun and dropped.
+                            is_over(pin!(ends[i].wait_readable()));
+                            is_over(pin!(ends[i].wait_writable()));
+                        }
+                        13 if !own.bytes.is_empty() => {
+                            ends[i].wait_readable().await.expect("there is something");
+                        }
+                        14 if rng.one_in(20) => {
+                            ends[i].shut(Shut::Write);
+                            far.no_more = true;
+                        }
+                        _ => look(&ends, &models),
+                    }
+                }
+                let ([gone, end], [left, model]) = (ends, models);
+                if rng.one_in(2) {
+                    is_over(pin!(gone.wait_readable()));
+                }
+                drop(gone);
+                read_to_the_end(&end, model, !left.bytes.is_empty()).await;
+            }
+        });
+    }
+
+    #[test]
+    fn accepted_connections_come_from_where_their_clients_are() {
+        on_both_drivers(async |mut rng| {
+            let any = "127.0.0.1:0".parse().expect("an address");
+            let end = listen_tcp(any, 16, false).expect("a port");
+            let socket = socket2::SockRef::from(&end).local_addr().expect("bound");
+            let address = socket.as_socket().expect("TCP");
+            let listener = Listener::adopt(end, false).expect("inside a runtime");
+            let mut waiting = VecDeque::new();
+            let mut accepted = Vec::new();
+            for _ in 0..200 {
+                if waiting.len() < 10 && rng.one_in(2) {
+                    let client = std::net::TcpStream::connect(address).expect("it listens");
+                    waiting.push_back(client);
+                } else if let Some(client) = waiting.pop_front() {
+                    listener.wait().await.expect("one waits");
+                    let (stream, peer) = listener.try_accept().expect("one waits");
+                    assert_eq!(peer, Peer::Ip(client.local_addr().expect("connected")));
+                    accepted.push((stream, client));
+                } else {
+                    assert!(is_blocked(&listener.try_accept().expect_err("none waits")));
+                }
+            }
+            for (stream, mut client) in accepted {
+                io::Write::write_all(&mut client, b"hi").expect("it is accepted");
+                stream.wait_readable().await.expect("bytes");
+                let mut room = [0; 8];
+                assert_eq!((stream.try_read(&mut room).expect("two"), &room[..2]), (2, &b"hi"[..]));
+            }
+        });
+    }
+
+    /// However many rings, and also when they do not fit: heard until none is left, then silent.
+    #[test]
+    fn a_bell_is_what_a_counter_would_be() {
+        on_both_drivers(async |mut rng| {
+            let (bell, end) = bell().expect("a pair");
+            let doorbell = Doorbell::adopt(end).expect("inside a runtime");
+            let mut rings = 0u32;
+            for _ in 0..2_000 {
+                if rng.one_in(2) {
+                    let more = if rng.one_in(50) { 1_000 } else { rng.below(4) };
+                    (0..more).for_each(|_| bell.ring());
+                    rings += more;
+                } else if rings > 500 {
+                    // Some of them did not fit.
+                    while is_over(pin!(doorbell.heard())) {
+                        rings = rings.saturating_sub(64);
+                    }
+                    rings = 0;
+                } else {
+                    assert_eq!(is_over(pin!(doorbell.heard())), rings > 0);
+                    rings = rings.saturating_sub(64);
+                }
+            }
+            bell.ring();
+            drop(bell);
+            let mut heard = 0;
+            while doorbell.heard().await {
+                heard += 1;
+            }
+            assert!(heard > 0, "the last ring is heard, then the end");
+        });
+    }
+}

@@ -127,3 +127,126 @@ mod tests {
         assert_eq!(slots.free.borrow().len(), 1);
     }
 }
+
+#[cfg(test)]
+mod model_tests {
+    use std::task::Waker;
+
+    use super::*;
+    use crate::rng::Rng;
+
+    const STEPS: usize = if cfg!(miri) { 1_000 } else { 100_000 };
+
+    /// What a future holds that is dropped too early, too late or twice shows here.
+    struct Held {
+        id: u64,
+        dropped: Rc<RefCell<Vec<u64>>>,
+    }
+
+    impl Drop for Held {
+        fn drop(&mut self) {
+            self.dropped.borrow_mut().push(self.id);
+        }
+    }
+
+    async fn turn() {
+        let mut is_second = false;
+        std::future::poll_fn(|_| match std::mem::replace(&mut is_second, true) {
+            true => Poll::Ready(()),
+            false => Poll::Pending,
+        })
+        .await
+    }
+
+    /// Waits `turns` times; a reference into itself lives across each wait.
+    async fn life(held: Held, turns: u32) -> u64 {
+        let mut local = [held.id; 9];
+        for word in &mut local {
+            *word += 1;
+        }
+        for _ in 0..turns {
+            let inside = &local[3];
+            turn().await;
+            assert_eq!(*inside, held.id + 1);
+        }
+        local[8]
+    }
+
+    /// Another layout, and one that wants its place aligned.
+    async fn other_life(held: Held, turns: u32) -> u64 {
+        #[repr(align(64))]
+        struct Aligned(u64);
+        let aligned = Aligned(held.id);
+        for _ in 0..turns {
+            assert!((&raw const aligned).is_aligned());
+            turn().await;
+        }
+        aligned.0 + 1
+    }
+
+    enum Either<A, B> {
+        One(Placed<A>),
+        Other(Placed<B>),
+    }
+
+    impl<A: Future<Output = u64>, B: Future<Output = u64>> Either<A, B> {
+        fn poll(&mut self) -> Poll<u64> {
+            let cx = &mut Context::from_waker(Waker::noop());
+            match self {
+                Either::One(placed) => Pin::new(placed).poll(cx),
+                Either::Other(placed) => Pin::new(placed).poll(cx),
+            }
+        }
+    }
+
+    /// Futures come, take turns and go in any order, as in a list of boxes.
+    #[test]
+    fn slots_are_what_boxes_would_be() {
+        let (slots, dropped) = (Slots::new(), Rc::<RefCell<Vec<u64>>>::default());
+        let mut rng = Rng::from_u64(11);
+        // With each, the turns that it still waits.
+        let mut placed = Vec::new();
+        for id in 0..STEPS as u64 {
+            let full = placed.len() > 40;
+            if !full && rng.one_in(3) || placed.is_empty() {
+                let (held, turns) = (Held { id, dropped: dropped.clone() }, rng.below(4));
+                let one = match id > 0 && rng.one_in(4) {
+                    true => Either::Other(slots.place(other_life(held, turns))),
+                    false => Either::One(slots.place(life(held, turns))),
+                };
+                placed.push((id, turns, one));
+            } else {
+                let at = rng.below(placed.len() as u32) as usize;
+                let (id, turns, future) = &mut placed[at];
+                let id = *id;
+                let is_over = match rng.one_in(8) {
+                    true => true, // given up on
+                    false => match future.poll() {
+                        Poll::Ready(said) => {
+                            assert_eq!((said, *turns), (id + 1, 0));
+                            true
+                        }
+                        Poll::Pending => {
+                            *turns -= 1;
+                            false
+                        }
+                    },
+                };
+                if is_over {
+                    placed.swap_remove(at);
+                    assert!(dropped.borrow_mut().drain(..).eq([id]), "once, and no other");
+                }
+            }
+            assert!(dropped.borrow().is_empty());
+            assert_eq!(slots.used() as usize, placed.len());
+            assert!(slots.free.borrow().len() <= 41, "only what was used at once");
+        }
+        let mut left: Vec<u64> = placed.iter().map(|(id, ..)| *id).collect();
+        drop(slots); // The last future gives the memory back.
+        drop(placed);
+        let mut gone = dropped.take();
+        left.sort_unstable();
+        gone.sort_unstable();
+        assert_eq!(left, gone);
+    }
+}

@@ -193,3 +193,83 @@ pub fn run<F: Future<Output = ()>>(driver: Driver, make: impl FnOnce(Ran) -> F) 
     runtime.block_on(async { make(Ran::Epoll).await });
     Ok(())
 }
+
+#[cfg(test)]
+mod model_tests {
+    use std::panic::resume_unwind;
+    use std::rc::Rc;
+    use std::task::Waker;
+
+    use super::*;
+    use crate::rng::Rng;
+
+    const TASKS: u32 = if cfg!(miri) { 30 } else { 2_000 };
+
+    /// A task that knows where it stands, for so many turns. Then it ends, or panics.
+    struct Task {
+        turns: u32,
+        panics: bool,
+        at: Option<*const Task>,
+        dropped: Rc<Cell<u32>>,
+        _pinned: std::marker::PhantomPinned,
+    }
+
+    impl Future for Task {
+        type Output = ();
+
+        fn poll(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<()> {
+            // SAFETY: nothing is moved out.
+            #[allow(unsafe_code)]
+            let task = unsafe { self.get_unchecked_mut() };
+            let here = &raw const *task;
+            assert_eq!(*task.at.get_or_insert(here), here, "it was moved");
+            if task.turns == 0 {
+                // (Without a word on standard error.)
+                return if task.panics { resume_unwind(Box::new(())) } else { Poll::Ready(()) };
+            }
+            task.turns -= 1;
+            Poll::Pending
+        }
+    }
+
+    impl Drop for Task {
+        fn drop(&mut self) {
+            self.dropped.set(self.dropped.get() + 1);
+        }
+    }
+
+    /// A guarded task is the task itself, but for its panic, which is told once.
+    #[test]
+    fn a_guarded_task_ends_once_and_tells_of_a_panic_once() {
+        let mut rng = Rng::from_u64(13);
+        let cx = &mut Context::from_waker(Waker::noop());
+        for _ in 0..TASKS {
+            let (turns, panics) = (rng.below(4), rng.one_in(3));
+            let (dropped, told) = (Rc::new(Cell::new(0)), Rc::new(Cell::new(0)));
+            let _pinned = std::marker::PhantomPinned;
+            let task = Task { turns, panics, at: None, dropped: dropped.clone(), _pinned };
+            let tells = told.clone();
+            let on_panic = Some(move || tells.set(tells.get() + 1));
+            let mut guarded = Box::pin(Guarded { task, on_panic });
+            let gives_up_after = rng.below(6);
+            let polls = (0..gives_up_after).map(|_| guarded.as_mut().poll(cx));
+            let ended = polls.take_while(Poll::is_pending).count() < gives_up_after as usize;
+            assert_eq!(ended, turns < gives_up_after);
+            assert_eq!((dropped.get(), told.get()), (0, u32::from(ended && panics)));
+            drop(guarded);
+            assert_eq!((dropped.get(), told.get()), (1, u32::from(ended && panics)));
+        }
+    }
+
+    #[test]
+    fn the_clock_never_goes_back_and_is_remembered() {
+        let mut last = now();
+        for _ in 0..100 {
+            assert_eq!(cached_now(), last);
+            let next = now();
+            assert!(next >= last);
+            last = next;
+        }
+        assert_ne!(entropy(), entropy());
+    }
+}

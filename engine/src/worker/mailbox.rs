@@ -1,27 +1,21 @@
-//! Between control and one worker: a bounded queue with a doorbell one way, a queue with a wake
-//! the other.
+//! What control and one worker say to each other.
 
-use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
-
-use crossbeam::queue::{ArrayQueue, SegQueue};
 
 use crate::ids::{Key, ListenerId, SocketId};
 use crate::limit::clients::ClientCounts;
 use crate::log::ring::Producer;
 use crate::metrics::expose::Standing;
 use crate::metrics::recorder::Recorder;
+use crate::rt::Ran;
 use crate::rt::alarm::Alarm;
-use crate::rt::{Bell, BellEnd, Doorbell, Ran};
 use crate::snapshot::Snapshot;
 use crate::upstream::Resolved;
 use crate::upstream::state::TargetState;
 use crate::worker::Report;
 use crate::worker::accept::{Bounds, Socket};
-
-/// Messages a worker has not taken yet; control sends few.
-const QUEUE_MAX: usize = 1024;
+use crate::worker::post::{self, Post};
 
 /// Where a worker puts the records of its exchanges, and whom it wakes.
 #[derive(Debug)]
@@ -98,92 +92,69 @@ pub enum FromWorker {
 
 /// Control's end.
 #[derive(Debug)]
-pub struct Mailbox {
-    queue: Arc<ArrayQueue<ToWorker>>,
-    bell: Bell,
-}
+pub struct Mailbox(Post<ToWorker>);
 
 /// What travels to the worker's thread to become its inbox.
-#[derive(Debug)]
-pub struct Slot {
-    queue: Arc<ArrayQueue<ToWorker>>,
-    doorbell: BellEnd,
-}
+pub type Slot = post::Slot<ToWorker>;
 
 /// The worker's end.
-#[derive(Debug)]
-pub struct Inbox {
-    queue: Arc<ArrayQueue<ToWorker>>,
-    doorbell: Doorbell,
-}
+pub type Inbox = post::Inbox<ToWorker>;
+
+/// What workers tell control.
+pub type Outbox = post::Outbox<FromWorker>;
 
 pub fn mailbox() -> std::io::Result<(Mailbox, Slot)> {
-    let queue = Arc::new(ArrayQueue::new(QUEUE_MAX));
-    let (bell, doorbell) = crate::rt::bell()?;
-    Ok((Mailbox { queue: queue.clone(), bell }, Slot { queue, doorbell }))
+    let (post, slot) = post::post()?;
+    Ok((Mailbox(post), slot))
 }
 
 impl Mailbox {
-    /// False when the worker has not taken its last thousand messages: it hangs.
+    /// False when a message is left out that will be said again, since the worker has not taken
+    /// its last thousand: it hangs.
+    ///
+    /// The others always arrive, for nobody would say them again. They are few: one ping and one
+    /// spare recorder until the answer, the stages of one drain, and configurations, of which
+    /// control makes no more while too many wait (`control/reload.rs`).
     pub fn send(&self, message: ToWorker) -> bool {
-        // What will be said again leaves room for what is said once.
-        let is_minor =
-            matches!(message, ToWorker::Resolved(_) | ToWorker::Ping | ToWorker::States(_));
-        if is_minor && self.queue.len() >= QUEUE_MAX / 2 {
-            return false;
-        }
-        let taken = self.queue.push(message).is_ok();
-        self.bell.ring();
-        taken
-    }
-}
-
-impl Slot {
-    /// On the worker's thread, inside its runtime.
-    pub fn open(self) -> std::io::Result<Inbox> {
-        Ok(Inbox { queue: self.queue, doorbell: Doorbell::adopt(self.doorbell)? })
-    }
-}
-
-impl Inbox {
-    /// Waits for a ring; false when control is gone.
-    pub async fn heard(&self) -> bool {
-        self.doorbell.heard().await
-    }
-
-    pub fn drain(&self, mut take: impl FnMut(ToWorker)) {
-        while let Some(message) = self.queue.pop() {
-            take(message);
+        match message {
+            ToWorker::Resolved(_) | ToWorker::States(_) => self.0.offer(message),
+            ToWorker::Adopt(_)
+            | ToWorker::Drain
+            | ToWorker::CutExchanges
+            | ToWorker::CutTunnels
+            | ToWorker::CutAll
+            | ToWorker::Ping
+            | ToWorker::Numbers(_) => {
+                self.0.send(message);
+                true
+            }
         }
     }
 }
 
-/// What workers tell control, each with its number. Bounded by what control asks: one answer for
-/// each message, and the few of a start and an end.
-#[derive(Clone)]
-pub struct Outbox {
-    queue: Arc<SegQueue<(u32, FromWorker)>>,
-    wake: Arc<dyn Fn() + Send + Sync>,
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-impl Outbox {
-    /// `wake` is called, on the worker's thread, after each message.
-    pub fn new(wake: impl Fn() + Send + Sync + 'static) -> Outbox {
-        Outbox { queue: Arc::default(), wake: Arc::new(wake) }
-    }
-
-    pub fn tell(&self, worker: u32, message: FromWorker) {
-        self.queue.push((worker, message));
-        (self.wake)();
-    }
-
-    pub fn next(&self) -> Option<(u32, FromWorker)> {
-        self.queue.pop()
-    }
-}
-
-impl fmt::Debug for Outbox {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Outbox").field("waiting", &self.queue.len()).finish()
+    /// A spare recorder that got lost would be waited for until the end; a ping, too.
+    #[test]
+    fn a_worker_that_hangs_loses_nothing_that_is_said_once() {
+        let (mailbox, slot) = mailbox().expect("simulated");
+        let resolved = Resolved { host: "a".into(), port: 1, addresses: Box::default() };
+        let asked = Arc::new(AskedStates { ask: 1, upstreams: Box::default() });
+        while mailbox.send(ToWorker::States(asked.clone())) {}
+        assert!(!mailbox.send(ToWorker::Resolved(resolved)));
+        for _ in 0..2000 {
+            assert!(mailbox.send(ToWorker::Numbers(Box::default())));
+            assert!(mailbox.send(ToWorker::Ping) && mailbox.send(ToWorker::Drain));
+        }
+        let mut taken = [0; 3];
+        slot.open().expect("simulated").drain(|message| match message {
+            ToWorker::Numbers(_) => taken[0] += 1,
+            ToWorker::Ping => taken[1] += 1,
+            ToWorker::Drain => taken[2] += 1,
+            _ => {}
+        });
+        assert_eq!(taken, [2000; 3]);
     }
 }

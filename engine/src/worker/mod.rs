@@ -17,6 +17,7 @@ mod learn;
 pub mod mailbox;
 pub mod outcome;
 mod own;
+mod post;
 mod relay;
 mod send;
 mod tunnel;
