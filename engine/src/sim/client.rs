@@ -1,5 +1,6 @@
 //! Scripted clients: they know what they asked for and what they may get.
 
+use std::cell::Cell;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
@@ -22,6 +23,9 @@ use crate::time::Mono;
 
 /// Longest pause of a peer that is slow, at each of its steps.
 const SLOW_MS_MAX: u32 = 300;
+/// Bytes of a message that come later, and how much later.
+const TAIL_MAX: u32 = 20;
+const TAIL_LATE_MS_MAX: u32 = 30;
 /// The pieces in which a slow peer sends a message.
 const PIECES: usize = 16;
 
@@ -60,23 +64,24 @@ pub async fn client(story: Story, oracle: Shared) {
         checked(Promise::Kept);
     }
     let stream = Rc::new(stream);
+    let left = Rc::new(Cell::new(false));
     if pipelined {
         if asks.len() > 1 {
             saw(Kind::Pipelined);
         }
-        let (stream, asks) = (stream.clone(), asks.clone());
-        spawn(async move { write_all(&stream, &asks).await }, || {});
+        let (stream, asks, left) = (stream.clone(), asks.clone(), left.clone());
+        spawn(async move { write_all(&stream, &asks, &left).await }, || {});
     }
     let mut reader = Reader::new(&stream);
     reader.is_slow = strikes(Fault::ClientReadsSlowly);
-    let mut offset = 0;
+    let (mut offset, mut before) = (0, 0);
     for ask in &asks {
         if !pipelined {
             if rng.one_in(2) {
                 pause(Duration::from_micros(u64::from(rng.below(150_000)))).await;
             }
-            let (stream, ask) = (stream.clone(), ask.clone());
-            spawn(async move { write_all(&stream, &[ask]).await }, || {});
+            let (stream, ask, left) = (stream.clone(), ask.clone(), left.clone());
+            spawn(async move { write_all(&stream, &[ask], &left).await }, || {});
         }
         if strikes(Fault::ClientReset) {
             pause(Duration::from_millis(u64::from(rng.below(30)))).await;
@@ -94,7 +99,9 @@ pub async fn client(story: Story, oracle: Shared) {
             note!("client {number} sees the end before an answer to {}", ask.nonce);
             oracle.borrow_mut().client_got_none(ask.nonce);
             if !shares {
-                check_promise(&stream, offset, ask, &oracle);
+                let is_wordless =
+                    reader.ended_between && !left.get() && !oracle.borrow().may_end_unsaid(before);
+                check_promise(&stream, offset, ask, is_wordless, &oracle);
             }
             return;
         };
@@ -102,6 +109,7 @@ pub async fn client(story: Story, oracle: Shared) {
             return last(&mut reader, &oracle).await;
         }
         offset += ask.wire.len();
+        before = ask.nonce;
     }
 }
 
@@ -130,18 +138,22 @@ async fn refused(reader: &mut Reader<'_>, is_answered: bool, ask: &Ask, oracle: 
 }
 
 /// Oracle 7, where no fault can be the reason: `ask` begins at `offset` of what was sent.
-fn check_promise(stream: &Stream, offset: usize, ask: &Ask, oracle: &Shared) {
+/// With faults a connection may break, but not simply end behind an answer that did not say so.
+fn check_promise(stream: &Stream, offset: usize, ask: &Ask, wordless: bool, oracle: &Shared) {
     let far = End { link: stream.end.link, side: 1 };
     let arrived = world(|w| w.arrived_at_end(far).unwrap_or(0));
     let mut oracle = oracle.borrow_mut();
-    if world(|w| w.faults.are_off()) && arrived > offset && !oracle.cutting {
+    let must_answer = wordless && !oracle.is_hasty || world(|w| w.faults.are_off());
+    if must_answer && arrived > offset && !oracle.cutting {
         oracle.violated(format!("request {} had begun and was not answered", ask.nonce));
     }
 }
 
-async fn write_all(stream: &Stream, asks: &[Ask]) {
+/// `left` says whether the client has left in the middle.
+async fn write_all(stream: &Stream, asks: &[Ask], left: &Cell<bool>) {
     for ask in asks {
         let leaves = strikes(Fault::ClientLeaves);
+        left.set(left.get() | leaves);
         let end = if leaves { ask.wire.len() / 2 } else { ask.wire.len() };
         let (head, body) = ask.wire[..end].split_at(ask.head_len.min(end));
         let drips = strikes(Fault::ClientDrips);
@@ -169,6 +181,15 @@ async fn write_all(stream: &Stream, asks: &[Ask]) {
 
 /// Writes at once, or in pieces with pauses between them. False: the far end takes no more.
 pub async fn write_paced(stream: &Stream, bytes: &[u8], drips: bool) -> bool {
+    if !drips && strikes(Fault::LateTail) {
+        let (tail, wait) = world(|w| (w.rng.below(TAIL_MAX), w.rng.below(TAIL_LATE_MS_MAX)));
+        let (start, tail) = bytes.split_at(bytes.len().saturating_sub(1 + tail as usize));
+        if !write(stream, start).await {
+            return false;
+        }
+        pause(Duration::from_millis(u64::from(wait))).await;
+        return write(stream, tail).await;
+    }
     if !drips {
         return write(stream, bytes).await;
     }
@@ -203,11 +224,13 @@ pub struct Reader<'s> {
     pub buf: Vec<u8>,
     /// It takes its time before each read.
     pub is_slow: bool,
+    /// The connection has ended, plainly and before a byte of the next message.
+    pub ended_between: bool,
 }
 
 impl<'s> Reader<'s> {
     pub fn new(stream: &'s Stream) -> Reader<'s> {
-        Reader { stream, buf: Vec::new(), is_slow: false }
+        Reader { stream, buf: Vec::new(), is_slow: false, ended_between: false }
     }
 }
 
@@ -248,7 +271,9 @@ impl Reader<'_> {
                     return None;
                 }
             }
-            if self.more().await != Ok(true) {
+            let more = self.more().await;
+            self.ended_between = more == Ok(false) && self.buf.is_empty();
+            if more != Ok(true) {
                 return None;
             }
         };
@@ -277,6 +302,7 @@ impl Reader<'_> {
                 ask.go.set(Go::Told);
             }
             saw(Kind::Interim);
+            self.ended_between = false;
         };
         ask.go.set(Go::Answered);
         let Ok(framing) = response_framing(&head, &bytes, ask.method) else {

@@ -46,11 +46,15 @@ faults! {
     /// The peer sends in small pieces, with pauses.
     ClientDrips = 10,
     OriginDrips = 10,
+    /// The last bytes of a message come some milliseconds later.
+    LateTail = 4,
     /// The peer takes its time between its reads.
     ClientReadsSlowly = 10,
     OriginReadsSlowly = 12,
     /// The origin closes an idle connection just as it is used again.
     OriginClosesIdle = 4,
+    /// The origin closes in the middle of the request's body.
+    OriginLeavesBody = 5,
     /// The origin thinks for seconds.
     OriginSlow = 8,
     /// The origin answers before it has read the body, and closes.
@@ -60,15 +64,16 @@ faults! {
     /// 1xx before the final answer.
     Interim = 5,
     /// The answer's head breaks the rules.
-    BadAnswer = 10,
+    BadAnswer = 5,
     /// The answer's body does.
-    BadAnswerBody = 10,
-    /// Bytes that nobody asked for follow the answer.
+    BadAnswerBody = 6,
+    /// Bytes that nobody asked for come with the answer's last one, or while the connection rests.
     ExtraBytes = 8,
+    LateExtraBytes = 8,
     /// The request's head breaks the rules.
-    BadRequest = 12,
+    BadRequest = 8,
     /// The request's body does.
-    BadRequestBody = 16,
+    BadRequestBody = 10,
     /// The client half-closes behind its last request.
     HalfClose = 4,
     /// The origin answers an upgrade with a page.

@@ -1,5 +1,6 @@
 //! A gateway in a world: workers, and the control thread's cores in the place of its shell.
 
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -212,6 +213,11 @@ impl Gateway {
                     Step::CutAll | Step::GiveUp => ToWorker::CutAll,
                 };
                 self.mailboxes.iter().for_each(|mailbox| _ = mailbox.send(message()));
+                if step == Step::CutAll && self.oracle.borrow().cutting {
+                    // Only tunnels are left, and they need no configuration.
+                    self.hear();
+                    self.only_the_present();
+                }
                 self.oracle.borrow_mut().cutting |= step != Step::Close;
                 if step == Step::GiveUp {
                     let mut oracle = self.oracle.borrow_mut();
@@ -225,11 +231,31 @@ impl Gateway {
         }
         // Nobody serves any more: only the present snapshot may be left, and only we hold it.
         self.hear();
+        self.only_the_present();
+        self.nobody_is_counted();
+        self.learned.judge(&mut self.oracle.borrow_mut());
+    }
+
+    fn only_the_present(&self) {
         let alive = self.publisher.alive();
         if alive != 1 {
             self.oracle.borrow_mut().violated(format!("{alive} snapshots are alive at rest"));
         }
-        self.learned.judge(&mut self.oracle.borrow_mut());
+    }
+
+    /// Oracle 4, for what workers count together.
+    fn nobody_is_counted(&self) {
+        let open = self.counted.open();
+        let still = |ip: &IpAddr| {
+            let clients = self.counted.clients();
+            clients.is_some_and(|clients| clients.enter(*ip, 1).is_none())
+        };
+        let known = (1..=3).flat_map(|n| [[10, 0, 2, n], [10, 0, 3, n]]).map(IpAddr::from);
+        let still: Vec<IpAddr> = known.filter(still).collect();
+        if open > 0 || !still.is_empty() {
+            let what = format!("at rest {open} connections are counted, and clients {still:?}");
+            self.oracle.borrow_mut().violated(what);
+        }
     }
 
     /// What an operator does to it: reloads, asks for numbers, then a drain.

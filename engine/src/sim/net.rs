@@ -9,7 +9,7 @@ use std::time::Duration;
 use crate::rt::Hangup;
 use crate::sim::exec::World;
 use crate::sim::fault::Fault;
-use crate::sim::seen::Kind;
+use crate::sim::seen::{Kind, Promise};
 use crate::time::Mono;
 
 /// Connections in a listening socket's queue, in worlds where it may overflow.
@@ -64,6 +64,10 @@ pub struct Link {
     from: Option<SocketAddr>,
     to: Option<SocketAddr>,
     accepted: bool,
+    /// Its origin has answered all it was asked and waits for more.
+    rests: bool,
+    /// Its origin has sent what nobody asked for.
+    spoiled: bool,
 }
 
 /// What became of an attempt to connect.
@@ -80,6 +84,8 @@ pub struct Net {
     links: Vec<Link>,
     queues: Vec<Queue>,
     moved: bool,
+    /// How connections to origins were used that should not have been.
+    misused: Vec<String>,
 }
 
 struct Queue {
@@ -245,6 +251,7 @@ impl World {
     }
 
     pub fn write(&mut self, end: End, bytes: &[u8]) -> io::Result<usize> {
+        self.note_use(end);
         let short = self.strikes(Fault::ShortWrite);
         let at = self.now.after(self.travel());
         let link = &mut self.net.links[end.link];
@@ -270,8 +277,37 @@ impl World {
         Ok(n)
     }
 
-    /// Writes all of `bytes` so that they arrive at one moment.
-    pub fn write_together(&mut self, end: End, bytes: &[u8]) {
+    /// An origin has answered all it was asked.
+    pub fn rest(&mut self, end: End) {
+        self.net.links[end.link].rests = true;
+    }
+
+    /// Nothing was written to `end`'s origin since it rests.
+    pub fn is_at_rest(&self, end: End) -> bool {
+        self.net.links[end.link].rests
+    }
+
+    /// Oracle 3: what the gateway writes to a connection at rest begins another exchange.
+    fn note_use(&mut self, end: End) {
+        if end.side == 1 || !std::mem::take(&mut self.net.links[end.link].rests) {
+            return;
+        }
+        self.seen.checked(Promise::OneAtATime);
+        let is_quiet = self.is_quiet(end);
+        let spoiled = self.net.links[end.link].spoiled;
+        if spoiled || !is_quiet {
+            let how = if is_quiet { "it was spoiled" } else { "bytes or its end wait there" };
+            self.net.misused.push(format!("a connection was used again although {how}"));
+        }
+    }
+
+    /// Writes what nobody asked for, so that it arrives at one moment.
+    pub fn write_unasked(&mut self, end: End, bytes: &[u8]) {
+        self.net.links[end.link].spoiled = true;
+        self.write_together(end, bytes);
+    }
+
+    fn write_together(&mut self, end: End, bytes: &[u8]) {
         let other = 1 - end.side;
         let pipe = &mut self.net.links[end.link].pipes[other];
         let at = self.now.max(pipe.last_arrival());
@@ -392,6 +428,10 @@ impl Net {
     pub fn open_clients(&self) -> impl Iterator<Item = (SocketAddr, SocketAddr)> {
         let open = self.links.iter().filter(|l| l.accepted && !l.closed[1]);
         open.filter_map(|l| Some((l.from?, l.to.filter(|to| is_gateway(*to))?)))
+    }
+
+    pub fn misused(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.misused)
     }
 
     /// Whether a connection was made, accepted or closed since the last time this was asked.

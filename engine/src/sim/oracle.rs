@@ -22,6 +22,7 @@ use std::net::IpAddr;
 use std::rc::{Rc, Weak};
 
 use crate::sim::exec::world;
+use crate::sim::fault::Fault;
 use crate::sim::seen::{Kind, Promise, checked, saw};
 use crate::worker::Worker;
 
@@ -43,6 +44,9 @@ pub struct Sent {
     seen: u32,
     /// In what the last answer to it broke the rules.
     answered: Flaw,
+    /// It was answered before it was whole, by an answer that did not come as one piece: when that
+    /// began, nobody could know that the connection ends with it.
+    ends_unsaid: bool,
     /// The status of the answer that its client read.
     got: Option<u16>,
     /// What lines say of it: a status and a number of attempts each.
@@ -51,7 +55,9 @@ pub struct Sent {
 
 impl Sent {
     pub fn new(body: Vec<u8>, idempotent: bool, flaw: Flaw) -> Sent {
-        Sent { body, idempotent, flaw, seen: 0, answered: Flaw::None, got: None, lines: Vec::new() }
+        let (seen, answered, ends_unsaid) = (0, Flaw::None, false);
+        let (got, lines) = Default::default();
+        Sent { body, idempotent, flaw, seen, answered, ends_unsaid, got, lines }
     }
 }
 
@@ -82,6 +88,8 @@ pub struct Oracle {
     pub closed_early: u64,
     pub tunnelled: u64,
     pub bounds: Bounds,
+    /// Times are short: connections may end idle just as they are used.
+    pub is_hasty: bool,
     pub workers: Vec<Weak<Worker>>,
     /// A drain has begun.
     pub draining: bool,
@@ -129,6 +137,16 @@ impl Oracle {
         self.sent.get_mut(&nonce).into_iter().for_each(|sent| sent.answered = flaw);
     }
 
+    /// An origin answers a request that is not whole.
+    pub fn origin_is_early(&mut self, nonce: u64, is_one_piece: bool) {
+        self.sent.get_mut(&nonce).into_iter().for_each(|sent| sent.ends_unsaid = !is_one_piece);
+    }
+
+    /// Whether the connection may end with the answer to `nonce` although that does not say so.
+    pub fn may_end_unsaid(&self, nonce: u64) -> bool {
+        self.sent.get(&nonce).is_some_and(|sent| sent.ends_unsaid)
+    }
+
     /// A client has got no whole answer to `nonce`.
     pub fn client_got_none(&mut self, nonce: u64) {
         self.closed_early += 1;
@@ -171,6 +189,7 @@ impl Oracle {
             }
             Some(_) => checked(Promise::WholeBodies),
             None if got.status >= 400 => {
+                self.judge_problem(nonce, got.status);
                 self.problems += 1;
                 saw(Kind::Problem);
             }
@@ -183,6 +202,16 @@ impl Oracle {
         }
         if sent.got.replace(got.status).is_some() {
             self.violated(format!("request {nonce} was answered twice"));
+        }
+    }
+
+    /// Who keeps to the rules may be late, and its service may fail; it is never told otherwise.
+    fn judge_problem(&mut self, nonce: u64, status: u16) {
+        let is_legal = self.sent.get(&nonce).is_some_and(|sent| sent.flaw == Flaw::None);
+        let is_late = [Fault::ClientDrips, Fault::ClientLeaves];
+        let may_be_late = self.is_hasty || world(|w| is_late.iter().any(|f| w.faults.has(*f)));
+        if is_legal && status < 500 && !(status == 408 && may_be_late) {
+            self.violated(format!("the legal request {nonce} was refused: {status}"));
         }
     }
 
@@ -216,9 +245,9 @@ impl Oracle {
         }
     }
 
-    /// Oracles 4 and 11, between two steps.
+    /// Oracles 3, 4 and 11, between two steps.
     pub fn look(&mut self) {
-        let mut wrong = Vec::new();
+        let mut wrong = world(|w| w.net.misused());
         for worker in &self.workers {
             wrong.extend(worker.upgrade().and_then(|w| w.overcommitted()));
         }

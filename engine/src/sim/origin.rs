@@ -125,6 +125,10 @@ async fn exchange(reader: &mut Reader<'_>, asked: &Asked, oracle: &Shared) -> bo
         return false;
     }
     let has_body = asked.framing != BodyFraming::None;
+    if has_body && strikes(Fault::OriginLeavesBody) {
+        let _ = reader.more().await;
+        return false;
+    }
     let closes_early = has_body && strikes(Fault::EarlyAnswer);
     let goes_on = has_body && !closes_early && strikes(Fault::EarlyAndGoesOn);
     if closes_early || goes_on {
@@ -155,9 +159,20 @@ async fn exchange(reader: &mut Reader<'_>, asked: &Asked, oracle: &Shared) -> bo
         return false;
     }
     let answer = draw_answer(asked.method, nonce);
+    if closes_early || goes_on {
+        oracle.borrow_mut().origin_is_early(nonce, answer.is_one_piece());
+    }
     let stays = send(reader.stream, answer, !closes_early && !goes_on).await && !closes_early;
     if !stays || goes_on && !take_body(reader, asked, oracle).await {
         return false;
+    }
+    world(|w| w.rest(reader.stream.end));
+    if strikes(Fault::LateExtraBytes) {
+        pause(Duration::from_micros(u64::from(below(3000)))).await;
+        // Behind the next request they could not be told from its answer.
+        if world(|w| w.is_at_rest(reader.stream.end)) {
+            world(|w| w.write_unasked(reader.stream.end, EXTRA));
+        }
     }
     if strikes(Fault::OriginClosesIdle) {
         pause(Duration::from_micros(u64::from(below(3000)))).await;
@@ -166,6 +181,9 @@ async fn exchange(reader: &mut Reader<'_>, asked: &Asked, oracle: &Shared) -> bo
     true
 }
 
+const EXTRA: &[u8] = b"HTTP/1.1 200 OK\r\nX-Nonce: 7\r\nContent-Length: 0\r\n\r\n";
+/// Longest answer that surely arrives at once.
+const ONE_PIECE_MAX: usize = 6000;
 const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
 /// Reads a request's body and shows it to the oracle. False: it was cut short.
@@ -202,7 +220,7 @@ async fn send(stream: &Stream, answer: Answer, may_add: bool) -> bool {
         // A desync in the making: nobody may ever read this as an answer. It arrives together
         // with the answer's last byte; what comes later can't be told from an answer.
         end -= 1;
-        wire.extend_from_slice(b"HTTP/1.1 200 OK\r\nX-Nonce: 7\r\nContent-Length: 0\r\n\r\n");
+        wire.extend_from_slice(EXTRA);
     }
     let drips = strikes(Fault::OriginDrips);
     let is_sent = write_paced(stream, &wire[..end], drips).await;
@@ -213,7 +231,7 @@ async fn send(stream: &Stream, answer: Answer, may_add: bool) -> bool {
         return false;
     }
     if extra {
-        world(|w| w.write_together(stream.end, &wire[end..]));
+        world(|w| w.write_unasked(stream.end, &wire[end..]));
     }
     true
 }
@@ -224,6 +242,17 @@ struct Answer {
     /// The connection ends with it, and maybe only that ends the body.
     closes: bool,
     until_close: bool,
+}
+
+impl Answer {
+    /// Whoever reads its head reads all of it, and sees that.
+    fn is_one_piece(&self) -> bool {
+        const SPLITS: [Fault; 4] =
+            [Fault::ShortRead, Fault::ShortWrite, Fault::OriginDrips, Fault::LateTail];
+        let is_split = SPLITS.iter().any(|fault| world(|w| w.faults.has(*fault)));
+        let ends_plainly = !self.until_close && !self.wire.ends_with(b"X-Sum: 1\r\n\r\n");
+        !is_split && ends_plainly && self.wire.len() < ONE_PIECE_MAX
+    }
 }
 
 /// A legal answer in one of its framings.

@@ -147,6 +147,7 @@ fn build(seed: u64, oracle: &Shared) {
         buf_bytes_max: if rng.one_in(4) { 256 << 10 } else { 1 << 20 },
         ring_bytes: if rng.one_in(4) { 2 << 10 } else { 256 << 10 },
     };
+    oracle.borrow_mut().is_hasty = nature.is_hasty;
     if size.workers > 1 {
         saw(Kind::SeveralWorkers);
     }

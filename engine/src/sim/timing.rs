@@ -374,6 +374,18 @@ fn a_half_close_behind_pipelined_requests_waits_for_their_answers() {
 }
 
 #[test]
+fn an_answer_to_half_a_request_says_that_it_is_the_last_one() {
+    let script = |s: Rc<Stream>| async move {
+        write(&s, "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9000\r\n\r\nhalf");
+    };
+    let answer = |s: Rc<Stream>| async move { write(&s, OK) };
+    let (client, _) = play("", script, answer);
+    starts(&client, "HTTP/1.1 200 ");
+    let text = String::from_utf8_lossy(&client.bytes).to_ascii_lowercase();
+    assert!(text.contains("connection: close\r\n"), "{text}");
+}
+
+#[test]
 fn an_idle_connection_that_its_origin_ends_is_given_up_within_a_second() {
     let script = |s: Rc<Stream>| async move {
         write(&s, GET);
