@@ -77,7 +77,7 @@ pub fn encode_request(out: &mut Vec<u8>, o: &RequestOut<'_>) {
     }
     if let Some(left) = o.max_forwards {
         out.extend_from_slice(b"Max-Forwards: ");
-        write_decimal(out, u64::from(left));
+        encode::decimal(out, u64::from(left));
         out.extend_from_slice(b"\r\n");
     }
     if o.via && !is_set(FieldId::Via) {
@@ -215,24 +215,8 @@ fn write_via(out: &mut Vec<u8>, http10: bool) {
 
 fn write_length(out: &mut Vec<u8>, n: u64) {
     out.extend_from_slice(b"Content-Length: ");
-    write_decimal(out, n);
+    encode::decimal(out, n);
     out.extend_from_slice(b"\r\n");
-}
-
-/// Appends `n` in decimal digits.
-pub fn write_decimal(out: &mut Vec<u8>, n: u64) {
-    let mut digits = [0u8; 20];
-    let mut at = digits.len();
-    let mut n = n;
-    loop {
-        at -= 1;
-        digits[at] = b'0' + (n % 10) as u8;
-        n /= 10;
-        if n == 0 {
-            break;
-        }
-    }
-    out.extend_from_slice(&digits[at..]);
 }
 
 /// Appends the fields that `edits` sets and adds.

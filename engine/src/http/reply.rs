@@ -2,7 +2,6 @@
 
 use parser::encode;
 
-use crate::h1::client::write_decimal;
 use crate::http::problem::{self, Problem};
 
 /// The facts that decide how an own answer is written.
@@ -41,7 +40,7 @@ pub fn write(
     }
     if has_body(head.status) {
         out.extend_from_slice(b"Content-Length: ");
-        write_decimal(out, body.len() as u64);
+        encode::decimal(out, body.len() as u64);
         out.extend_from_slice(b"\r\n");
     }
     if head.close {

@@ -24,7 +24,6 @@ const REPLY_MAX: std::time::Duration = std::time::Duration::from_secs(10);
 /// Refuses a head that breaks the rules. Nothing after it can be trusted.
 pub async fn refuse_head(conn: &Conn, buf: &Buf, request: &Request, e: ParseError) -> Next {
     let problem = Problem::of_head(e.kind);
-    let from = From::now(conn, rt::cached_now(), buf.len());
     let request_id = request_id(conn, request, buf.filled());
     let reason = reason_of(problem);
     let is_asked = request.is_read && conn.is_trusted(&conn.view());
@@ -36,6 +35,7 @@ pub async fn refuse_head(conn: &Conn, buf: &Buf, request: &Request, e: ParseErro
         reason: Some(reason.word()).filter(|_| is_asked && request.asks_reason(buf.filled())),
     };
     let head_only = request.head.method == Method::Head;
+    let from = From::now(conn, rt::cached_now(), buf.len());
     write_problem(conn, problem, &details, true, head_only, false).await;
     let done = Done::new(problem.status(), Next::Linger, buf.len()).because(reason);
     learn_unrouted(conn, &conn.view(), request, buf.filled(), &done, from);
