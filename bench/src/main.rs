@@ -12,7 +12,7 @@ mod wrk;
 use std::process::ExitCode;
 
 use peers::Peer;
-use table::Table;
+use table::{Pairs, Table};
 
 /// What is asked of each proxy.
 #[derive(Clone, Copy)]
@@ -37,6 +37,11 @@ const SCENARIOS: [Scenario; 4] = [
         script: Some("wrk.headers['Connection'] = 'close'"),
     },
 ];
+
+/// What an access log adds, in paired rounds; the scenario's name for `--only`.
+const LOG: &str = "access log";
+/// Differences this small want many rounds (docs/performance.md).
+const LOG_ROUNDS_MIN: usize = 15;
 
 struct Options {
     rounds: usize,
@@ -85,7 +90,7 @@ fn main() -> ExitCode {
 fn compare(options: &Options) -> Result<(), String> {
     let dir = process::scratch_dir()?;
     let origin = peers::origin(&dir)?;
-    let peers = peers::start_all(&dir, origin.port, options.busbar.as_deref())?;
+    let peers = peers::start_all(&dir, origin.port, options.busbar.as_deref(), false)?;
     println!("{}", process::machine());
     println!(
         "rounds {}, {} s each, {} connections; CPU µs per request: median (min–max), ratio of \
@@ -93,10 +98,8 @@ fn compare(options: &Options) -> Result<(), String> {
         options.rounds, options.seconds, options.connections
     );
     peers.iter().for_each(|p| p.process.stop());
-    for scenario in &SCENARIOS {
-        if options.only.as_ref().is_some_and(|o| !scenario.name.contains(o.as_str())) {
-            continue;
-        }
+    let is_wanted = |name: &str| options.only.as_ref().is_none_or(|o| name.contains(o.as_str()));
+    for scenario in SCENARIOS.iter().filter(|scenario| is_wanted(scenario.name)) {
         let mut table = Table::new(scenario.name);
         for round in 0..=options.rounds {
             for peer in &peers {
@@ -108,7 +111,27 @@ fn compare(options: &Options) -> Result<(), String> {
         }
         println!("{table}");
     }
+    if is_wanted(LOG) {
+        let logging = peers::start_all(&dir, origin.port, options.busbar.as_deref(), true)?;
+        logging.iter().for_each(|p| p.process.stop());
+        println!("{}", compare_logs(&peers, &logging, options)?);
+    }
     Ok(())
+}
+
+/// Each proxy without and with an access log, one after the other in each round.
+fn compare_logs(plain: &[Peer], logging: &[Peer], options: &Options) -> Result<Pairs, String> {
+    let mut pairs = Pairs::default();
+    for round in 0..=options.rounds.max(LOG_ROUNDS_MIN) {
+        for (plain, logging) in plain.iter().zip(logging) {
+            let off = measure(plain, &SCENARIOS[0], options, round == 0)?;
+            let on = measure(logging, &SCENARIOS[0], options, round == 0)?;
+            if round > 0 {
+                pairs.add(plain.name, off.cpu_us, on.cpu_us);
+            }
+        }
+    }
+    Ok(pairs)
 }
 
 /// One run. The first one, half a second, only warms up.

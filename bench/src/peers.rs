@@ -16,6 +16,16 @@ const NGINX: &str = include_str!("../peers/nginx.conf");
 const HAPROXY: &str = include_str!("../peers/haproxy.cfg");
 const BUSBAR: &str = include_str!("../peers/busbar.toml");
 
+/// What a line begins with that is only for the proxies with an access log, or only for the others.
+const WITH_LOG: &str = "@LOG@ ";
+const WITHOUT_LOG: &str = "@OFF@ ";
+
+fn lines_for(text: &str, logs: bool) -> String {
+    let (kept, dropped) = if logs { (WITH_LOG, WITHOUT_LOG) } else { (WITHOUT_LOG, WITH_LOG) };
+    let lines = text.lines().filter(|line| !line.contains(dropped));
+    lines.map(|line| line.replacen(kept, "", 1) + "\n").collect()
+}
+
 /// Writes a configuration with its places filled in.
 fn write(dir: &Path, name: &str, text: &str, port: u16, origin: u16) -> Result<String, String> {
     let path = dir.join(name);
@@ -41,7 +51,13 @@ pub fn origin(dir: &Path) -> Result<Peer, String> {
     Ok(Peer { name: "origin", port, process })
 }
 
-pub fn start_all(dir: &Path, origin: u16, busbar: Option<&str>) -> Result<Vec<Peer>, String> {
+/// Each proxy; `logs`: with a JSON line in a file for each request.
+pub fn start_all(
+    dir: &Path,
+    origin: u16,
+    busbar: Option<&str>,
+    logs: bool,
+) -> Result<Vec<Peer>, String> {
     let path = dir.display().to_string();
     let own = std::env::current_exe().map_err(|e| e.to_string())?.with_file_name("busbar");
     let own = own.display().to_string();
@@ -50,20 +66,18 @@ pub fn start_all(dir: &Path, origin: u16, busbar: Option<&str>) -> Result<Vec<Pe
         return Err(format!("{busbar} is missing: cargo build --release -p busbar-engine"));
     }
     let mut peers = Vec::new();
-    let mut start = |name, program: &str, args: &[&str], port| -> Result<(), String> {
-        let process = Process::start(0, program, args, &dir.join(format!("{name}.log")))?;
+    let mut start = |name, text, program: &str, args: &[&str]| -> Result<(), String> {
+        let port = free_port();
+        let file = format!("{name}.{}", if logs { "log.conf" } else { "conf" });
+        let log = dir.join(format!("{file}.out"));
+        let file = write(dir, &file, &lines_for(text, logs), port, origin)?;
+        let process = Process::start(0, program, &[args, &[&file]].concat(), &log)?;
         wait_for(port, name)?;
         peers.push(Peer { name, port, process });
         Ok(())
     };
-    let port = free_port();
-    let file = write(dir, "busbar.toml", BUSBAR, port, origin)?;
-    start("busbar", busbar, &["run", &file], port)?;
-    let port = free_port();
-    let file = write(dir, "nginx.conf", NGINX, port, origin)?;
-    start("nginx", "/usr/sbin/nginx", &["-p", &path, "-c", &file], port)?;
-    let port = free_port();
-    let file = write(dir, "haproxy.cfg", HAPROXY, port, origin)?;
-    start("haproxy", "/usr/sbin/haproxy", &["-db", "-f", &file], port)?;
+    start("busbar", BUSBAR, busbar, &["run"])?;
+    start("nginx", NGINX, "/usr/sbin/nginx", &["-p", &path, "-c"])?;
+    start("haproxy", HAPROXY, "/usr/sbin/haproxy", &["-db", "-f"])?;
     Ok(peers)
 }

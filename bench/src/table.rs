@@ -60,6 +60,45 @@ impl fmt::Display for Table {
     }
 }
 
+/// CPU µs per request without and with an access log, by proxy and round.
+#[derive(Default)]
+pub struct Pairs {
+    rows: Vec<(&'static str, Vec<(f64, f64)>)>,
+}
+
+impl Pairs {
+    pub fn add(&mut self, peer: &'static str, off: f64, on: f64) {
+        match self.rows.iter_mut().find(|(name, _)| *name == peer) {
+            Some((_, rounds)) => rounds.push((off, on)),
+            None => self.rows.push((peer, vec![(off, on)])),
+        }
+    }
+}
+
+impl fmt::Display for Pairs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let rounds = self.rows.first().map_or(0, |(_, rounds)| rounds.len());
+        writeln!(f, "### access log: what a JSON line for each request adds ({rounds} pairs)\n")?;
+        writeln!(f, "| proxy | off µs | on µs | added: median | quartiles |")?;
+        writeln!(f, "|---|---|---|---|---|")?;
+        for (name, rounds) in &self.rows {
+            let mut added: Vec<f64> = rounds.iter().map(|(off, on)| on - off).collect();
+            added.sort_by(f64::total_cmp);
+            let at = |part: usize| added.get(added.len() * part / 4).copied().unwrap_or(f64::NAN);
+            writeln!(
+                f,
+                "| {name} | {:.1} | {:.1} | {:.2} | {:.2}–{:.2} |",
+                median(rounds.iter().map(|(off, _)| *off)),
+                median(rounds.iter().map(|(_, on)| *on)),
+                at(2),
+                at(1),
+                at(3),
+            )?;
+        }
+        Ok(())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -75,5 +114,14 @@ mod tests {
         table.add("haproxy", run(12.5));
         let text = table.to_string();
         assert!(text.contains("| busbar | 10.0 (9.0–30.0) | 0.80 |"), "{text}");
+    }
+
+    #[test]
+    fn pairs_tell_the_median_of_differences() {
+        let mut pairs = Pairs::default();
+        for (off, on) in [(10.0, 10.5), (20.0, 20.7), (10.0, 19.0)] {
+            pairs.add("busbar", off, on);
+        }
+        assert!(pairs.to_string().contains("| busbar | 10.0 | 19.0 | 0.70 | 0.50–9.00 |"));
     }
 }

@@ -55,6 +55,7 @@ known_fields! {
     UserAgent = "user-agent",
     Origin = "origin",
     SecWebSocketKey = "sec-websocket-key",
+    BusbarReason = "busbar-reason",
 }
 
 impl FieldId {
@@ -85,6 +86,7 @@ impl FieldId {
             (12, b'm') => (FieldId::MaxForwards, b"max-forwards"),
             (12, b'x') => (FieldId::XRequestId, b"x-request-id"),
             (13, b'a') => (FieldId::Authorization, b"authorization"),
+            (13, b'b') => (FieldId::BusbarReason, b"busbar-reason"),
             (13, b'c') if name[1] | 0x20 == b'a' => (FieldId::CacheControl, b"cache-control"),
             (13, b'c') => (FieldId::ContentRange, b"content-range"),
             (14, b'c') => (FieldId::ContentLength, b"content-length"),

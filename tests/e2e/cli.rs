@@ -56,6 +56,35 @@ fn one_liners_proxy_to_a_real_nginx_and_can_be_printed() {
     assert_eq!(code, Some(0), "{out}{err}");
 }
 
+/// On the standard output, which stays free of it with `--quiet` and is JSON with `--json`.
+#[test]
+fn one_liners_show_each_request() {
+    for (more, line) in [
+        (None, Some("GET /x 503 ")),
+        (Some("--json"), Some("\"path\":\"/x\"")),
+        (Some("--quiet"), None),
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        let (port, at) = (harness::free_port(), dir.path().join("out"));
+        let mut command = Command::new(binary());
+        command.args(["run", "--to", "127.0.0.1:1", "--listen", &format!("127.0.0.1:{port}")]);
+        command.args(more);
+        let out = std::fs::File::create(&at).unwrap();
+        let gateway = Gateway::spawn_to(command, port, dir, out.into());
+        gateway.wait_for(&format!("127.0.0.1:{port}"));
+        assert_eq!(get(&gateway.address(), "/x?secret=1").status, 503);
+        let shown = || std::fs::read_to_string(&at).unwrap();
+        if let Some(line) = line {
+            harness::eventually("the line is there", || shown().ends_with('\n'));
+            assert!(shown().contains(line) && shown().contains("connect_refused"), "{}", shown());
+        }
+        assert!(!shown().contains("secret") && !shown().contains('\x1b'), "{}", shown());
+        gateway.signal(libc::SIGTERM);
+        gateway.wait_for("served 1 request");
+        assert_eq!(shown().lines().count(), usize::from(line.is_some()));
+    }
+}
+
 #[test]
 fn files_are_looked_for_in_their_order() {
     let dir = tempfile::tempdir().unwrap();

@@ -60,11 +60,15 @@ fn every_configuration_in_the_documents_checks() {
 
 #[test]
 fn the_first_five_minutes_run() {
-    let port = harness::free_port();
+    let (port, admin) = (harness::free_port(), harness::free_port());
     let readme = std::fs::read_to_string(root().join("README.md")).unwrap();
     let block = &blocks(&readme, "sh runs")[0];
-    let run = format!("busbar run --set 'listener.web.address=\"127.0.0.1:{port}\"'");
+    let run = format!(
+        "busbar run --set 'listener.web.address=\"127.0.0.1:{port}\"' \
+         --set 'admin.address=\"127.0.0.1:{admin}\"'"
+    );
     let script = block.replace("busbar run", &run).replace("8080", &port.to_string());
+    let script = script.replace("9911", &admin.to_string());
     let path =
         format!("{}:{}", binary().parent().unwrap().display(), std::env::var("PATH").unwrap());
     let dir = tempfile::tempdir().unwrap();
@@ -78,6 +82,11 @@ fn the_first_five_minutes_run() {
     let (said, err) = (String::from_utf8_lossy(&out.stdout), String::from_utf8_lossy(&out.stderr));
     assert!(said.contains("HTTP/1.1 200 OK") && said.contains("Busbar runs."), "{said}{err}");
     assert!(said.contains("GET /echo/hello?from=me HTTP/1.1"), "{said}{err}");
+    assert!(said.contains("urn:busbar:problem:not-found"), "{said}{err}");
+    assert!(said.contains("busbar_requests_total{route=\"echo\",class=\"2xx\"} 1"), "{said}{err}");
+    assert!(said.contains("busbar_refusals_total{reason=\"no_route\"} 1"), "{said}{err}");
+    assert!(said.contains("\"path\":\"/nowhere\"") && !said.contains("from=me\""), "{said}{err}");
+    assert!(err.contains("served 3 requests"), "{err}");
 }
 
 /// The lines of the section called `title`.

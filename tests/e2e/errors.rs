@@ -2,6 +2,7 @@
 
 use harness::client::{Client, ask};
 use harness::gateway::Gateway;
+use harness::origin::{Origin, field};
 
 on_both_drivers! {
     fn a_problem_has_a_type_a_status_and_a_request_id(driver: &str) {
@@ -56,6 +57,47 @@ on_both_drivers! {
         let small = "POST /y HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc";
         assert_eq!(client.ask(small).status, 404);
         assert_eq!(client.ask("GET /x HTTP/1.1\r\nHost: a\r\n\r\n").text(), "x");
+    }
+
+    /// Only for a trusted peer, and only when it asks.
+    fn a_trusted_peer_that_asks_is_told_the_reason(driver: &str) {
+        let origin = Origin::new();
+        let routes = format!(
+            "[route.own]\npath = \"/own\"\nrespond = \"x\"\n\
+             [route.gone]\npath = \"/gone\"\nto = \"http://127.0.0.1:1\"\n\
+             [route.app]\npath = \"/app/*\"\nmethods = [\"GET\"]\nto = \"http://{}\"\n", origin.address());
+        origin.serve(|head| {
+            let asked = field(head, "busbar-reason").unwrap_or("nothing").to_owned();
+            match head.starts_with("GET /app/bad ") {
+                true => b"HTTP/9 what\r\n\r\n".to_vec(),
+                false => format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{asked}", asked.len()).into(),
+            }
+        });
+        let trusting = Gateway::start(driver, &format!("[server]\ntrusted_proxies = [\"127.0.0.1\"]\n{routes}"));
+        let plain = Gateway::start(driver, &routes);
+        for (request, status, word) in [
+            ("GET /nowhere HTTP/1.1\r\nHost: a\r\n", 404, Some("no_route")),
+            ("POST /app/x HTTP/1.1\r\nHost: a\r\n", 405, Some("method")),
+            ("GET /gone HTTP/1.1\r\nHost: a\r\n", 503, Some("connect_refused")),
+            ("GET /app/bad HTTP/1.1\r\nHost: a\r\n", 502, Some("bad_answer")),
+            ("GET /a%2Fb HTTP/1.1\r\nHost: a\r\n", 400, Some("encoded_slash")),
+            ("GET /own HTTP/1.1\r\nHost: a\r\nExpect: tea\r\n", 417, Some("expectation")),
+            ("GET /own HTTP/1.1\r\nHost: a\r\n", 200, None),
+        ] {
+            let asks = |gateway: &Gateway, more: &str| {
+                let answer = ask(&gateway.address(), format!("{request}{more}\r\n"));
+                assert_eq!(answer.status, status, "{request}");
+                answer.field("busbar-reason").map(str::to_owned)
+            };
+            assert_eq!(asks(&trusting, "Busbar-Reason: ?1\r\n").as_deref(), word, "{request}");
+            assert_eq!(asks(&trusting, "Busbar-Reason: ?0\r\n"), None, "{request}");
+            assert_eq!(asks(&trusting, ""), None, "{request}");
+            assert_eq!(asks(&plain, "Busbar-Reason: ?1\r\n"), None, "{request}");
+        }
+        // The next gateway trusts this one: a stranger must not ask through it.
+        let request = "GET /app/x HTTP/1.1\r\nHost: a\r\nBusbar-Reason: ?1\r\n\r\n";
+        assert_eq!(ask(&trusting.address(), request).text(), "?1");
+        assert_eq!(ask(&plain.address(), request).text(), "nothing");
     }
 
     fn an_upstream_that_is_down_is_503(driver: &str) {

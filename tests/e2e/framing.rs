@@ -178,6 +178,25 @@ on_both_drivers! {
         }
     }
 
+    /// What an origin nominates is for the gateway alone, in the trailers as in the head.
+    fn trailers_of_an_answer_that_nominates_fields_stay_behind(driver: &str) {
+        let origin = Origin::new();
+        let gateway = Gateway::start(
+            driver, &format!("[route.app]\nto = \"http://{}\"\n", origin.address()));
+        let body = "2\r\nok\r\n0\r\nX-Hop: 1\r\nX-Sum: 1\r\n\r\n";
+        for (connection, trailers) in [("x-hop", ""), ("close", "X-Hop: 1\r\nX-Sum: 1\r\n")] {
+            let mut client = Client::connect(&gateway.address());
+            client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+            let mut up = origin.accept();
+            up.head();
+            up.send(format!("HTTP/1.1 200 OK\r\nConnection: {connection}\r\n\
+                             Transfer-Encoding: chunked\r\n\r\n{body}"));
+            client.head().unwrap();
+            let wire = format!("2\r\nok\r\n0\r\n{trailers}\r\n");
+            assert_eq!(String::from_utf8_lossy(&client.exactly(wire.len()).unwrap()), wire);
+        }
+    }
+
     fn unasked_bytes_behind_an_answer_are_never_the_next_answer(driver: &str) {
         let origin = Origin::new();
         let gateway = Gateway::start(

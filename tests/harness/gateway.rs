@@ -115,13 +115,23 @@ impl Gateway {
     }
 
     /// Runs any command line of the binary, with its standard error collected.
-    pub fn spawn(mut command: Command, port: u16, dir: tempfile::TempDir) -> Gateway {
+    pub fn spawn(command: Command, port: u16, dir: tempfile::TempDir) -> Gateway {
+        Gateway::spawn_to(command, port, dir, Stdio::null())
+    }
+
+    /// The same, with somewhere for its standard output.
+    pub fn spawn_to(
+        mut command: Command,
+        port: u16,
+        dir: tempfile::TempDir,
+        out: Stdio,
+    ) -> Gateway {
         let mut child = command
             .env_remove("BUSBAR_CONFIG")
             .env("RUNTIME_DIRECTORY", dir.path())
             .current_dir(dir.path())
             .stdin(Stdio::null())
-            .stdout(Stdio::null())
+            .stdout(out)
             .stderr(Stdio::piped())
             .spawn()
             .expect("the binary runs");

@@ -133,7 +133,13 @@ const LAYERS: [(&str, &[&str]); 18] = [
         ],
     ),
     ("cli", &["config", "admin", "control", "explain"]),
-    ("sim", &["rt", "worker", "config", "control", "snapshot", "h1", "router", "upstream"]),
+    (
+        "sim",
+        &[
+            "rt", "worker", "config", "control", "snapshot", "h1", "router", "upstream", "metrics",
+            "log",
+        ],
+    ),
 ];
 const FOUNDATIONS: [&str; 5] = ["ids", "time", "rng", "sync", "secret"];
 

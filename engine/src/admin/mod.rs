@@ -12,6 +12,7 @@ mod http;
 mod socket;
 
 use axum::Router;
+use axum::body::Bytes;
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::http::header::{ALLOW, CONTENT_TYPE};
@@ -74,7 +75,7 @@ pub enum Answer {
     /// Why the ask was not fulfilled.
     Refused(serde_json::Value),
     /// A type and a text of it.
-    Text(&'static str, String),
+    Text(&'static str, Bytes),
 }
 
 pub type Asks = mpsc::Sender<Ask>;
@@ -133,14 +134,16 @@ async fn ask(asks: Asks, what: What) -> Response {
     }
     let Ok(answer) = answered.await else { return gone() };
     let (status, kind, text) = match answer {
-        Answer::Done(json) => (StatusCode::OK, JSON, format!("{json}\n")),
+        Answer::Done(json) => (StatusCode::OK, JSON, line(&json)),
         Answer::Text(kind, text) => (StatusCode::OK, kind, text),
-        Answer::Refused(json) if is_probe => {
-            (StatusCode::SERVICE_UNAVAILABLE, JSON, format!("{json}\n"))
-        }
-        Answer::Refused(json) => (StatusCode::UNPROCESSABLE_ENTITY, JSON, format!("{json}\n")),
+        Answer::Refused(json) if is_probe => (StatusCode::SERVICE_UNAVAILABLE, JSON, line(&json)),
+        Answer::Refused(json) => (StatusCode::UNPROCESSABLE_ENTITY, JSON, line(&json)),
     };
     (status, [(CONTENT_TYPE, kind)], text).into_response()
+}
+
+fn line(json: &serde_json::Value) -> Bytes {
+    Bytes::from(format!("{json}\n"))
 }
 
 const JSON: &str = "application/json";

@@ -33,7 +33,7 @@ use crate::admin::default_path;
 use crate::config::{
     Diagnostics, Input, Loaded, TEXT_BYTES_MAX, admin_socket, default_text, load, quoted,
 };
-use crate::control::say;
+use crate::control::{may_colour, say};
 
 /// Exit codes, beside 0.
 pub mod exit {
@@ -200,11 +200,9 @@ fn fail(is_json: bool, why: &str) -> u8 {
     exit::FAILED
 }
 
-/// Whether messages are coloured: on a terminal, unless NO_COLOR says no (no-color.org).
+/// Whether messages are coloured.
 fn is_coloured() -> bool {
-    #[allow(clippy::disallowed_methods)] // the command line is a shell
-    let refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-    !refused && std::io::IsTerminal::is_terminal(&std::io::stderr())
+    std::io::IsTerminal::is_terminal(&std::io::stderr()) && may_colour()
 }
 
 /// Runs the command the arguments name.

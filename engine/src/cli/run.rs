@@ -22,7 +22,10 @@ pub(super) struct Run {
     /// With --to or --route: listen here instead of :8080
     #[arg(long, value_name = "ADDRESS")]
     listen: Option<String>,
-    /// Print the file that --to, --route, --host and --listen mean, and end
+    /// With --to or --route: no line for each request
+    #[arg(long, short)]
+    quiet: bool,
+    /// Print the file that --to, --route, --host, --listen and --quiet mean, and end
     #[arg(long, conflicts_with = "set")]
     print_config: bool,
     /// Reload when a file of the configuration changes
@@ -78,10 +81,12 @@ impl Run {
 
     fn text(&self) -> Result<Text, String> {
         if self.to.is_none() && self.route.is_empty() {
-            if self.host.is_some() || self.listen.is_some() {
-                return Err("busbar: --host and --listen need --to or --route; with a file say \
-                            --set listener.NAME.address=\":9090\""
-                    .to_owned());
+            if self.host.is_some() || self.listen.is_some() || self.quiet {
+                return Err(
+                    "busbar: --host, --listen and --quiet need --to or --route; with a file \
+                            say --set listener.NAME.address=\":9090\""
+                        .to_owned(),
+                );
             }
             return Ok(self.source.find());
         }
@@ -93,6 +98,7 @@ impl Run {
             routes: self.route.clone(),
             host: self.host.clone(),
             listen: self.listen.clone(),
+            log: (!self.quiet).then_some(if self.json { "json" } else { "short" }),
         };
         Ok(Text::Given(config::one_liner(&flags), "its command line"))
     }

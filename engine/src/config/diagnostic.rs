@@ -219,6 +219,13 @@ impl Diagnostics {
         self.masks.iter().any(|mask| mask.source == at.source && meets(mask))
     }
 
+    /// Whether a mistake of TOML lies within `at`, or around it: what was read of it may be another
+    /// part of the file. One look through all of them.
+    pub(super) fn is_doubtful(&self, at: At) -> bool {
+        let meets = |b: &At| b.source == at.source && b.start < at.end && at.start < b.end;
+        self.broken.iter().any(meets)
+    }
+
     /// Whether a source is not TOML as a whole: what is missing may stand in the broken part.
     pub(super) fn is_torn(&self) -> bool {
         self.is_torn

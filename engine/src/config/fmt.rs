@@ -114,7 +114,7 @@ impl<'t> Printer<'t, '_> {
     }
 
     fn comment(&self) -> &'t str {
-        self.raw().as_str().trim_end_matches([' ', '\t', '\r'])
+        comment(self.raw())
     }
 
     fn document(&mut self) {
@@ -208,7 +208,7 @@ impl<'t> Printer<'t, '_> {
                     self.out.push_str(&key);
                 }
                 EventKind::KeySep => self.out.push('.'),
-                EventKind::Whitespace => {}
+                _ if is_between(kind) => {}
                 _ => break,
             }
             self.at += 1;
@@ -219,10 +219,24 @@ impl<'t> Printer<'t, '_> {
         self.key();
         self.out.push_str(" = ");
         self.at += 1;
-        while self.kind() == Some(EventKind::Whitespace) {
+        while self.kind().is_some_and(is_between) {
             self.at += 1;
         }
         self.value(depth);
+    }
+
+    /// Comments between a key and its value, which the parser takes inside braces.
+    fn comments_within(&self) -> impl Iterator<Item = &'t str> {
+        let is_before_value = |event: &&Event| {
+            let kind = event.kind();
+            matches!(kind, EventKind::SimpleKey | EventKind::KeySep | EventKind::KeyValSep)
+                || is_between(kind)
+        };
+        self.events[self.at..]
+            .iter()
+            .take_while(is_before_value)
+            .filter(|event| event.kind() == EventKind::Comment)
+            .map(|event| comment(self.source.get(*event).expect("an event lies in its text")))
     }
 
     fn value(&mut self, depth: usize) {
@@ -266,6 +280,9 @@ impl<'t> Printer<'t, '_> {
                 }
                 EventKind::ValueSep => is_empty_line = false,
                 _ => {
+                    if kind == EventKind::SimpleKey {
+                        self.comments_within().for_each(|text| above.comment(text));
+                    }
                     if is_long {
                         end_item(&mut is_open, &mut behind, items == 0, &mut self.out);
                         if items == 0 {
@@ -316,6 +333,14 @@ impl<'t> Printer<'t, '_> {
         }
         false
     }
+}
+
+fn comment(raw: Raw<'_>) -> &str {
+    raw.as_str().trim_end_matches([' ', '\t', '\r'])
+}
+
+fn is_between(kind: EventKind) -> bool {
+    matches!(kind, EventKind::Whitespace | EventKind::Newline | EventKind::Comment)
 }
 
 /// Ends the line of the last item, or of the bracket before the first.
@@ -437,6 +462,9 @@ mod tests {
         check("a=[ # nothing\n\n]", "a = [\n    # nothing\n]\n");
         check("a={b=1, # one\nc=2}", "a = {\n    b = 1, # one\n    c = 2,\n}\n");
         check("a=[1,2] # behind", "a = [1, 2] # behind\n");
+        // The parser lets lines end around `=` where braces are open.
+        check("a={b\n=\n1}", "a = {\n    b = 1,\n}\n");
+        check("a={b # x\n= # y\n1}", "a = {\n    # x\n    # y\n    b = 1,\n}\n");
     }
 
     #[test]

@@ -60,6 +60,9 @@ impl Walk<'_> {
     }
 
     fn follow(&mut self, node: &Node) {
+        if self.out.is_doubtful(node.at) {
+            return; // a missing quote or bracket would make names of files of all that follows
+        }
         let patterns = match &node.value {
             Value::Text(_) => std::slice::from_ref(node),
             Value::List(list) => list.as_slice(),

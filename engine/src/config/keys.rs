@@ -225,7 +225,13 @@ pub const LOG_ACCESS: &[Key] = &[
         "\"stdout\"",
         "Where lines go. A file is opened anew on SIGUSR1.",
     ),
-    key("format", Kind::Words(&["json", "combined"]), "\"json\"", "How a line is written."),
+    key(
+        "format",
+        Kind::Words(&["json", "combined", "short"]),
+        "\"json\"",
+        "How a line is written: JSON with the chosen fields, the combined format of web servers, or \
+         method, path, status, time and reason for people (coloured on a terminal).",
+    ),
     key(
         "fields",
         Kind::Texts("names of `docs/operations.md`, Access log"),

@@ -32,6 +32,7 @@ pub(super) fn read(
     let has_query = fields.as_ref().is_some_and(|fields| fields.contains(&Field::Query));
     let format = match access.word("format", out) {
         Some("combined") => Format::Combined { query: has_query },
+        Some("short") => Format::Short { colour: false },
         _ => Format::Json(fields.map(|list| list.into_iter().collect()).unwrap_or_default()),
     };
     let errors = access.bool("errors", out).unwrap_or_default();

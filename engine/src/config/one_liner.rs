@@ -10,6 +10,8 @@ pub struct OneLiner {
     pub routes: Vec<String>,
     pub host: Option<String>,
     pub listen: Option<String>,
+    /// How a line for each request is written on the standard output, if at all.
+    pub log: Option<&'static str>,
 }
 
 /// The text of that file. What the flags hold stands in quotes, so that it can be a wrong value
@@ -44,6 +46,9 @@ pub fn one_liner(flags: &OneLiner) -> String {
             None => (flag.as_str(), None),
         };
         route(&format!("route-{}", i + 1), Some(path), to);
+    }
+    if let Some(format) = flags.log {
+        let _ = writeln!(text, "[log.access]\nformat = {}", quoted(format));
     }
     text.truncate(text.trim_end().len());
     text.push('\n');

@@ -10,6 +10,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::action::Action;
 use crate::ids::{ListenerId, UpstreamId};
+use crate::log::format::Format;
 use crate::snapshot::{Balance, Driver, EndpointAddress, HostMode, ListenAddress};
 
 mod files;
@@ -533,15 +534,18 @@ fn flags_mean_files_and_never_keys() {
         routes: vec!["/users/*=http://u:8080".into(), "/o;a=b/*=o:8080".into()],
         host: Some("app.example.com".into()),
         listen: Some("127.0.0.1:8443".into()),
+        log: Some("short"),
     };
     let snapshot = good(&one_liner(&flags));
     assert_eq!((snapshot.routes.len(), snapshot.upstreams.len()), (3, 3));
+    assert!(matches!(snapshot.log.unwrap().format, Format::Short { .. }));
     let evil = "x\"\necho = true\n[route.evil]\nto = \"http://evil";
     let flags = OneLiner {
         to: Some(evil.into()),
         routes: vec![format!("/{evil}=http://h"), "/none".into()],
         host: Some(evil.into()),
         listen: Some(evil.into()),
+        log: None,
     };
     let text = one_liner(&flags);
     let codes: BTreeSet<&str> =

@@ -2,14 +2,14 @@
 //! writes them in batches. Whatever the disk does, no worker waits for it.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use super::voice::say;
+use super::voice::{may_colour, say};
 use crate::log::format::Format;
 use crate::log::record::Record;
 use crate::log::ring::{Consumer, ring};
@@ -99,6 +99,19 @@ impl Sink {
         }
     }
 
+    /// Short lines are for people: coloured on a terminal, unless NO_COLOR says no.
+    fn format(&self, format: Format) -> Format {
+        let is_terminal = match self {
+            Sink::Stdout => io::stdout().is_terminal(),
+            Sink::Stderr => io::stderr().is_terminal(),
+            Sink::File(..) => false,
+        };
+        match format {
+            Format::Short { .. } => Format::Short { colour: is_terminal && may_colour() },
+            other => other,
+        }
+    }
+
     fn reopen(&mut self) {
         if let Sink::File(_, file) = self {
             *file = None;
@@ -137,7 +150,9 @@ impl Logger {
         workers: usize,
     ) -> Vec<Option<LogEnd>> {
         match (&plan.wanted, plan.sink) {
-            (Some((_, format)), Some(sink)) => self.order(Order::Write(generation, *format, sink)),
+            (Some((_, format)), Some(sink)) => {
+                self.order(Order::Write(generation, sink.format(*format), sink));
+            }
             (None, _) if self.current.is_some() => self.order(Order::Close),
             _ => {}
         }

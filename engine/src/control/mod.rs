@@ -18,6 +18,7 @@ pub(crate) mod drain;
 mod explain;
 mod logger;
 mod numbers;
+mod process;
 pub(crate) mod publish;
 mod reload;
 pub(crate) mod resolver;
@@ -53,7 +54,7 @@ use resolver::Names;
 use sockets::Sockets;
 pub use start::{Options, run};
 use voice::systemd;
-pub use voice::{say, say_json, speak_json};
+pub use voice::{may_colour, say, say_json, speak_json};
 use watch::Watch;
 use watchdog::Watchdog;
 use workers::Workers;
@@ -141,8 +142,8 @@ struct Control {
     adopted: Vec<u64>,
     numbers: Numbers,
     logger: Logger,
-    /// Seconds since 1970, of the start.
-    began_wall: f64,
+    /// Microseconds since 1970, of the start.
+    began_wall_us: u64,
     drain: Option<Drain>,
     untrusted: Untrusted,
     asked: explain::Asked,
@@ -268,7 +269,7 @@ impl Control {
                 self.numbers.totals.absorb(&mut report.recorder);
                 self.total.add(&report);
             }
-            FromWorker::Numbers(recorder, panics) => self.collected(id, recorder, panics),
+            FromWorker::Numbers(recorder, standing) => self.collected(id, recorder, standing),
             FromWorker::Failed(e) => {
                 self.watchdog.ended(id as usize);
                 say(&format!("worker {id} has ended: {e}"));
@@ -302,7 +303,7 @@ impl Control {
         let is_probe_of_readiness = ask.what == What::Ready;
         let json = match ask.what {
             What::Reload => return self.reload(Some(ask.answer)).await,
-            What::Metrics(format) => return self.collect(Some((format, ask.answer))),
+            What::Metrics(format) => return self.collect(Some((format, Some(ask.answer)))),
             What::Explain(query) => {
                 return self.explain(&query, ask.answer);
             }

@@ -3,22 +3,24 @@
 
 use std::time::Duration;
 
-use super::Control;
-use crate::metrics::expose::{self, Facts, Format};
+use axum::body::Bytes;
+use tokio::sync::oneshot;
+
+use super::{Control, process};
+use crate::admin::Answer;
+use crate::metrics::expose::{self, Facts, Format, Standing};
 use crate::metrics::recorder::Recorder;
 use crate::metrics::totals::Totals;
 use crate::rt;
 use crate::snapshot::Snapshot;
 use crate::time::Mono;
 use crate::worker::mailbox::ToWorker;
-use tokio::sync::oneshot;
-
-use crate::admin::Answer;
 
 /// How long a collection waits for a worker.
 const PATIENCE: Duration = Duration::from_millis(250);
 
-type Asker = (Format, oneshot::Sender<Answer>);
+/// Taken when it is answered.
+type Asker = (Format, Option<oneshot::Sender<Answer>>);
 
 /// A collection under way.
 struct Collection {
@@ -36,7 +38,7 @@ pub(super) struct Numbers {
     spares: Vec<Option<Box<Recorder>>>,
     heard: Vec<Mono>,
     /// By worker, as it last said.
-    panics: Vec<u32>,
+    standing: Vec<Standing>,
     collection: Option<Collection>,
     pub(super) free_before: Option<u64>,
     pub(super) adopted: u64,
@@ -49,7 +51,7 @@ impl Numbers {
             totals: Totals::default(),
             spares: (0..workers).map(|_| Some(Box::default())).collect(),
             heard: vec![rt::now(); workers],
-            panics: vec![0; workers],
+            standing: vec![Standing::default(); workers],
             collection: None,
             free_before: None,
             adopted: 0,
@@ -75,8 +77,8 @@ impl Numbers {
         self.spares.iter().all(Option::is_some)
     }
 
-    fn silence_s(&self) -> Vec<f64> {
-        self.heard.iter().map(|heard| rt::now().since(*heard).as_secs_f64()).collect()
+    fn silence_us(&self) -> Vec<u64> {
+        self.heard.iter().map(|heard| rt::now().since(*heard).as_micros() as u64).collect()
     }
 }
 
@@ -102,9 +104,14 @@ impl Control {
     }
 
     /// A worker has handed its recorder over.
-    pub(super) fn collected(&mut self, worker: u32, mut recorder: Box<Recorder>, panics: u32) {
+    pub(super) fn collected(
+        &mut self,
+        worker: u32,
+        mut recorder: Box<Recorder>,
+        standing: Standing,
+    ) {
         let numbers = &mut self.numbers;
-        numbers.panics[worker as usize] = panics;
+        numbers.standing[worker as usize] = standing;
         numbers.totals.absorb(&mut recorder);
         numbers.spares[worker as usize] = Some(recorder);
         numbers.heard[worker as usize] = rt::now();
@@ -115,7 +122,7 @@ impl Control {
     pub(super) fn finish_collection(&mut self) {
         let is_complete = self.numbers.is_complete();
         let is_due = is_complete || self.numbers.ends() <= rt::now();
-        let Some(collection) = self.numbers.collection.take_if(|_| is_due) else { return };
+        let Some(mut collection) = self.numbers.collection.take_if(|_| is_due) else { return };
         match collection.free_before {
             Some(before) if is_complete => self.publisher.free_keys(before),
             Some(before) => {
@@ -128,9 +135,17 @@ impl Control {
             return;
         }
         let facts = self.facts();
-        for (format, asker) in collection.askers {
-            let text = expose::write(&self.numbers.totals, &facts, format);
-            let _ = asker.send(Answer::Text(format.content_type(), text));
+        // Those who share a collection and a format share the text, too.
+        for format in [Format::Prometheus, Format::OpenMetrics] {
+            let mut askers = collection.askers.iter_mut().filter(|(f, _)| *f == format).peekable();
+            if askers.peek().is_none() {
+                continue;
+            }
+            let text = Bytes::from(expose::write(&self.numbers.totals, &facts, format));
+            for (_, asker) in askers {
+                let answer = Answer::Text(format.content_type(), text.clone());
+                let _ = asker.take().is_some_and(|asker| asker.send(answer).is_ok());
+            }
         }
     }
 
@@ -142,15 +157,17 @@ impl Control {
             version: env!("CARGO_PKG_VERSION"),
             driver: self.driver.name(),
             generation: snapshot.generation,
-            snapshots: self.publisher.alive(),
+            snapshots: self.publisher.alive() as u64,
             adopted: self.numbers.adopted,
             refused: self.numbers.refused,
             connections_open: listeners.map(|(l, key)| (l.name.to_string(), open(key))).collect(),
             listener_full: self.counted.full(),
-            panics: self.numbers.panics.iter().copied().map(u64::from).sum(),
+            standing: self.numbers.standing.iter().copied().sum(),
+            hangs: self.watchdog.hangs(),
             log_dropped: self.logger.lost(),
-            silence_s: self.numbers.silence_s(),
-            start_s: self.began_wall,
+            silence_us: self.numbers.silence_us(),
+            start_us: self.began_wall_us,
+            process: process::process(),
         }
     }
 }

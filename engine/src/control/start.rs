@@ -111,7 +111,7 @@ async fn start(options: Options) -> Result<Control, String> {
         adopted,
         numbers,
         logger,
-        began_wall: rt::wall_seconds() as f64,
+        began_wall_us: rt::wall_us(),
         drain: None,
         untrusted,
         asked: Default::default(),

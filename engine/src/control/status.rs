@@ -46,7 +46,8 @@ impl Control {
 pub(super) fn summary(totals: &Totals, total: &Total, counted: &Counted) -> String {
     let whole = &totals.whole;
     let [none, c1, c2, c3, c4, c5] = whole.classes;
-    let at = |q: f64| whole.time_us.value_at_quantile(q) as f64 / 1000.0;
+    let at = whole.times.quantiles([0.50, 0.99]).unwrap_or_default();
+    let [half, most] = at.map(|us| us as f64 / 1000.0);
     format!(
         "served {} requests on {} connections (1xx {c1}, 2xx {c2}, 3xx {c3}, 4xx {c4}, 5xx {c5}, \
          aborted {none}), {} upstream connections, {} retries; p50 {:.2} ms, p99 {:.2} ms; {} \
@@ -55,8 +56,8 @@ pub(super) fn summary(totals: &Totals, total: &Total, counted: &Counted) -> Stri
         whole.connections,
         whole.upstream_connections,
         whole.retries,
-        at(0.50),
-        at(0.99),
+        half,
+        most,
         counted.full(),
         total.cut,
         total.panics,

@@ -37,6 +37,11 @@ pub fn say_all(lines: &[String], json: &serde_json::Value) {
     let _ = std::io::stderr().write_all(text.as_bytes());
 }
 
+/// Whether what goes to a terminal may be coloured: unless NO_COLOR says no (no-color.org).
+pub fn may_colour() -> bool {
+    std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+}
+
 /// Where systemd hears of the process's states; nowhere without it.
 pub mod systemd {
     use super::NotifyState;

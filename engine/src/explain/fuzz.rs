@@ -42,7 +42,7 @@ fn check(snapshot: &Snapshot, query: &Query) {
     assert_eq!(Query::from_json(&query.to_json().to_string()).as_ref(), Ok(query));
     let found = found(snapshot, query);
     match &explanation.outcome {
-        Outcome::Refused { .. } => assert_eq!(found, None),
+        Outcome::Refused(_) => assert_eq!(found, None),
         Outcome::Route(chosen) => {
             let line = format!("route {}", chosen.name);
             assert!(text.lines().any(|l| l.starts_with(&line)), "{text}");

@@ -41,9 +41,9 @@ impl Explanation {
         let mut details = Map::new();
         let mut add = |name: &str, value: Value| _ = details.insert(name.to_owned(), value);
         let outcome = match &self.outcome {
-            Outcome::Refused { status, rule, section } => {
-                add("problem", problem(Problem::of_status(*status)));
-                add("rule", json!({ "text": rule, "section": section }));
+            Outcome::Refused(kind) => {
+                add("problem", problem(Problem::of_head(*kind)));
+                add("rule", json!({ "text": kind.text(), "section": kind.section() }));
                 "refused"
             }
             Outcome::Problem { problem: which, allow, route } => {

@@ -82,11 +82,7 @@ pub struct Near {
 #[derive(Debug)]
 pub enum Outcome {
     /// The head breaks a rule.
-    Refused {
-        status: u16,
-        rule: &'static str,
-        section: &'static str,
-    },
+    Refused(parser::ErrorKind),
     /// No route takes it: 404, 405 with its `Allow`, or 400 for a path that the route refuses.
     Problem {
         problem: Problem,
@@ -189,8 +185,7 @@ pub fn explain(snapshot: &Snapshot, query: &Query) -> Result<Explanation, String
         Err(error) => Some(error.kind),
     };
     if let Some(kind) = kind {
-        let (status, rule, section) = (kind.status(), kind.text(), kind.section());
-        explanation.outcome = Outcome::Refused { status, rule, section };
+        explanation.outcome = Outcome::Refused(kind);
         return Ok(explanation);
     }
     let mut params = Params::default();
@@ -235,7 +230,7 @@ impl Explanation {
     /// The status that the gateway itself would answer with; `None` when a service does.
     pub fn own_status(&self) -> Option<u16> {
         match &self.outcome {
-            Outcome::Refused { status, .. } => Some(*status),
+            Outcome::Refused(kind) => Some(kind.status()),
             Outcome::Problem { problem, .. } => Some(problem.status()),
             Outcome::Own => Some(204),
             Outcome::Slash { .. } => Some(308),

@@ -58,9 +58,9 @@ impl Explanation {
                 };
                 out.line(&label, why, "");
             }
-            Outcome::Refused { rule, section, .. } => {
+            Outcome::Refused(kind) => {
                 out.line("target", &self.query.target, "");
-                out.line("refused", &format!("{rule} ({section})"), "");
+                out.line("refused", &format!("{} ({})", kind.text(), kind.section()), "");
             }
         }
         match &self.outcome {
@@ -73,7 +73,7 @@ impl Explanation {
                 out.near(self);
                 out.problem(*problem, allow);
             }
-            Outcome::Refused { status, .. } => out.problem(Problem::of_status(*status), ""),
+            Outcome::Refused(kind) => out.problem(Problem::of_head(*kind), ""),
             Outcome::Slash { .. } | Outcome::Own => {}
         }
         out.0

@@ -77,7 +77,7 @@ pub fn encode_request(out: &mut Vec<u8>, o: &RequestOut<'_>) {
     }
     if let Some(left) = o.max_forwards {
         out.extend_from_slice(b"Max-Forwards: ");
-        write_decimal(out, u64::from(left));
+        encode::decimal(out, u64::from(left));
         out.extend_from_slice(b"\r\n");
     }
     if o.via && !is_set(FieldId::Via) {
@@ -98,7 +98,8 @@ fn keeps_request_field(o: &RequestOut<'_>, field: &Field) -> bool {
         F::Host | F::ContentLength | F::TransferEncoding | F::Expect | F::XRequestId => false,
         F::MaxForwards => o.max_forwards.is_none(),
         F::XForwardedFor | F::XForwardedProto | F::XForwardedHost => false,
-        F::Forwarded | F::XRealIp => o.trusted,
+        // The last one asks the next gateway, which may trust us, what it would tell nobody else.
+        F::Forwarded | F::XRealIp | F::BusbarReason => o.trusted,
         id if connection::is_hop_by_hop(id) => false,
         F::Other => !is_forwarding_name(name) || (o.trusted && is_proxys_own_name(name)),
         _ => true,
@@ -214,24 +215,8 @@ fn write_via(out: &mut Vec<u8>, http10: bool) {
 
 fn write_length(out: &mut Vec<u8>, n: u64) {
     out.extend_from_slice(b"Content-Length: ");
-    write_decimal(out, n);
+    encode::decimal(out, n);
     out.extend_from_slice(b"\r\n");
-}
-
-/// Appends `n` in decimal digits.
-pub fn write_decimal(out: &mut Vec<u8>, n: u64) {
-    let mut digits = [0u8; 20];
-    let mut at = digits.len();
-    let mut n = n;
-    loop {
-        at -= 1;
-        digits[at] = b'0' + (n % 10) as u8;
-        n /= 10;
-        if n == 0 {
-            break;
-        }
-    }
-    out.extend_from_slice(&digits[at..]);
 }
 
 /// Appends the fields that `edits` sets and adds.

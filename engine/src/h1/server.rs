@@ -84,6 +84,8 @@ impl Request {
         self.persistent = false;
         self.is_read = false;
         self.head.method = Method::Get;
+        // Its spans belong to other bytes, and a head may be refused before it has its own.
+        self.target = NO_TARGET;
     }
 
     /// Reads the head at the start of `buf`. `Ok(false)`: more bytes are needed. After an error
@@ -232,6 +234,12 @@ impl Request {
         self.options.nominated && connection::is_nominated(&self.head.fields, buf, name)
     }
 
+    /// It would know the word for a refusal: `Busbar-Reason: ?1`, a boolean of RFC 9651 §3.3.6.
+    pub fn asks_reason(&self, buf: &[u8]) -> bool {
+        let asked = self.head.fields.get(FieldId::BusbarReason);
+        asked.is_some_and(|field| field.value.of(buf) == b"?1")
+    }
+
     /// What the head says of the client in a proxy's name.
     pub fn said<'a>(&'a self, buf: &'a [u8]) -> Said<'a> {
         let fields = &self.head.fields;
@@ -267,4 +275,23 @@ impl Request {
 /// HTTP/2 in clear text, which is asked for with HTTP2-Settings beside it.
 pub fn is_h2c(protocol: &[u8]) -> bool {
     protocol.eq_ignore_ascii_case(b"h2c")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refused_head_shows_nothing_of_the_one_before() {
+        let mut request = Request::new(8);
+        let long = format!("GET http://a/{0}?{0} HTTP/1.1\r\nHost: a\r\n\r\n", "x".repeat(99));
+        assert_eq!(request.begin(long.as_bytes(), &Limits::default(), false), Ok(true));
+        assert_eq!(request.target.path.of(long.as_bytes()).len(), 100);
+        request.reset();
+        let refused = b"GET / HTTP/1.1\r\n\r\n";
+        assert!(request.begin(refused, &Limits::default(), false).is_err(), "it has no Host");
+        assert!(request.is_read, "it is told of nevertheless");
+        assert_eq!(request.target.path.of(refused), b"");
+        assert_eq!((request.query(refused), request.host(refused)), (None, None));
+    }
 }

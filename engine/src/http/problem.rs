@@ -1,5 +1,7 @@
 //! Errors the gateway answers itself: RFC 9457 problem types, one table.
 
+use parser::ErrorKind;
+
 macro_rules! problems {
     ($($id:ident = $status:literal $slug:literal $title:literal,)*) => {
         /// A problem type. Its `type` URI is stable; nothing internal is ever said.
@@ -44,9 +46,10 @@ problems! {
 }
 
 impl Problem {
-    /// The problem that tells of a refused head by its status.
-    pub fn of_status(status: u16) -> Problem {
-        match status {
+    /// The problem that tells of a refused head.
+    pub fn of_head(kind: ErrorKind) -> Problem {
+        match kind.status() {
+            _ if kind == ErrorKind::EncodedSlash => Problem::EncodedSlash,
             405 => Problem::MethodNotAllowed,
             413 => Problem::BodyTooLarge,
             414 => Problem::TargetTooLong,
@@ -67,7 +70,7 @@ pub fn write_json(out: &mut Vec<u8>, problem: Problem, detail: &str, request_id:
     out.extend_from_slice(b"\",\"title\":\"");
     out.extend_from_slice(problem.title().as_bytes());
     out.extend_from_slice(b"\",\"status\":");
-    crate::h1::client::write_decimal(out, u64::from(problem.status()));
+    parser::encode::decimal(out, u64::from(problem.status()));
     if !detail.is_empty() {
         out.extend_from_slice(b",\"detail\":\"");
         escape_json(out, detail.as_bytes());
@@ -81,7 +84,7 @@ pub fn write_json(out: &mut Vec<u8>, problem: Problem, detail: &str, request_id:
 /// Appends a short page for people.
 pub fn write_html(out: &mut Vec<u8>, problem: Problem, detail: &str, request_id: &[u8]) {
     out.extend_from_slice(b"<!doctype html><meta charset=utf-8><title>");
-    crate::h1::client::write_decimal(out, u64::from(problem.status()));
+    parser::encode::decimal(out, u64::from(problem.status()));
     out.extend_from_slice(b"</title><h1>");
     escape_html(out, problem.title().as_bytes());
     out.extend_from_slice(b"</h1><p>");

@@ -2,7 +2,6 @@
 
 use parser::encode;
 
-use crate::h1::client::write_decimal;
 use crate::http::problem::{self, Problem};
 
 /// The facts that decide how an own answer is written.
@@ -41,7 +40,7 @@ pub fn write(
     }
     if has_body(head.status) {
         out.extend_from_slice(b"Content-Length: ");
-        write_decimal(out, body.len() as u64);
+        encode::decimal(out, body.len() as u64);
         out.extend_from_slice(b"\r\n");
     }
     if head.close {
@@ -74,6 +73,9 @@ pub fn write_problem(
     };
     let head = ReplyHead { status: problem.status(), content_type, ..head };
     write(out, &head, body, |out| {
+        if let Some(reason) = details.reason {
+            encode::field(out, b"Busbar-Reason", reason.as_bytes());
+        }
         if !details.allow.is_empty() {
             encode::field(out, b"Allow", details.allow.as_bytes());
         }
@@ -87,4 +89,6 @@ pub struct ProblemDetails<'a> {
     pub request_id: &'a [u8],
     pub html: bool,
     pub allow: &'a str,
+    /// For a trusted peer that asks.
+    pub reason: Option<&'a str>,
 }

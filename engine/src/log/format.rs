@@ -2,6 +2,8 @@
 
 use std::io::Write;
 
+use parser::encode::decimal;
+
 use super::record::Record;
 
 macro_rules! fields {
@@ -16,6 +18,11 @@ macro_rules! fields {
 
             pub const fn name(self) -> &'static str {
                 match self { $(Field::$id => $name,)* }
+            }
+
+            /// As it stands in a line of JSON.
+            const fn label(self) -> &'static str {
+                match self { $(Field::$id => concat!("\"", $name, "\":"),)* }
             }
 
             pub const fn is_default(self) -> bool {
@@ -111,7 +118,7 @@ fn json(out: &mut Vec<u8>, r: &Record<'_>, fields: Fields) {
     for &field in Field::ALL.iter().filter(|field| fields.has(**field)) {
         out.push(if first { b'{' } else { b',' });
         first = false;
-        let _ = write!(out, "\"{}\":", field.name());
+        out.extend_from_slice(field.label().as_bytes());
         match field {
             Field::Time => {
                 out.push(b'"');
@@ -131,7 +138,7 @@ fn json(out: &mut Vec<u8>, r: &Record<'_>, fields: Fields) {
             Field::Referer => text(out, r.referer),
             Field::Reason => text(out, r.reason.word().as_bytes()),
             Field::FirstByte if r.first_byte_us == u64::MAX => out.extend_from_slice(b"null"),
-            _ => _ = write!(out, "{}", number(field, r)),
+            _ => decimal(out, number(field, r)),
         }
     }
     out.extend_from_slice(if first { b"{}" } else { b"}" });
@@ -154,6 +161,22 @@ fn number(field: Field, r: &Record<'_>) -> u64 {
 /// A JSON string: what is not UTF-8 becomes U+FFFD, control characters their escapes.
 fn text(out: &mut Vec<u8>, bytes: &[u8]) {
     out.push(b'"');
+    if bytes.iter().all(is_plain) {
+        out.extend_from_slice(bytes); // Fast path: nearly every text.
+    } else {
+        escape(out, bytes);
+    }
+    out.push(b'"');
+}
+
+/// Printable ASCII that stands for itself in quotes.
+#[inline]
+fn is_plain(byte: &u8) -> bool {
+    matches!(byte, b' '..=b'~') && *byte != b'"' && *byte != b'\\'
+}
+
+#[cold]
+fn escape(out: &mut Vec<u8>, bytes: &[u8]) {
     for c in String::from_utf8_lossy(bytes).chars() {
         match c {
             '"' | '\\' => out.extend_from_slice(&[b'\\', c as u8]),
@@ -161,7 +184,6 @@ fn text(out: &mut Vec<u8>, bytes: &[u8]) {
             c => out.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes()),
         }
     }
-    out.push(b'"');
 }
 
 /// `client - - [time] "method path HTTP/1.1" status bytes "referer" "user agent"`.
@@ -177,7 +199,13 @@ fn combined(out: &mut Vec<u8>, r: &Record<'_>, query: bool) {
         out.push(b'?');
         plain(out, r.query);
     }
-    let _ = write!(out, " HTTP/1.{}\" {} {} \"", r.minor, r.status, r.bytes_out);
+    out.extend_from_slice(b" HTTP/1.");
+    decimal(out, r.minor.into());
+    out.extend_from_slice(b"\" ");
+    decimal(out, r.status.into());
+    out.push(b' ');
+    decimal(out, r.bytes_out);
+    out.extend_from_slice(b" \"");
     plain(out, if r.referer.is_empty() { b"-" } else { r.referer });
     out.extend_from_slice(b"\" \"");
     plain(out, if r.user_agent.is_empty() { b"-" } else { r.user_agent });
@@ -186,6 +214,9 @@ fn combined(out: &mut Vec<u8>, r: &Record<'_>, query: bool) {
 
 /// As nginx and Apache escape: `\xHH` for quotes, backslashes, and all that is not printable.
 fn plain(out: &mut Vec<u8>, bytes: &[u8]) {
+    if bytes.iter().all(is_plain) {
+        return out.extend_from_slice(bytes); // Fast path.
+    }
     for &b in bytes {
         match b {
             b'"' | b'\\' | ..0x20 | 0x7f.. => _ = write!(out, "\\x{b:02X}"),
@@ -229,17 +260,44 @@ fn civil(seconds: u64) -> [u64; 6] {
 /// RFC 3339 in UTC, with microseconds.
 fn time(out: &mut Vec<u8>, us: u64) {
     let [year, month, day, hour, minute, second] = civil(us / 1_000_000);
-    let us = us % 1_000_000;
-    let _ = write!(out, "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{us:06}Z");
+    digits::<4>(out, year);
+    for (before, number) in
+        [(b'-', month), (b'-', day), (b'T', hour), (b':', minute), (b':', second)]
+    {
+        out.push(before);
+        digits::<2>(out, number);
+    }
+    out.push(b'.');
+    digits::<6>(out, us % 1_000_000);
+    out.push(b'Z');
+}
+
+/// A number with leading zeros.
+#[inline]
+fn digits<const N: usize>(out: &mut Vec<u8>, mut number: u64) {
+    let mut text = [0; N];
+    for digit in text.iter_mut().rev() {
+        *digit = b'0' + (number % 10) as u8;
+        number /= 10;
+    }
+    out.extend_from_slice(&text);
 }
 
 /// `25/Nov/2026:01:02:03 +0000`.
 fn common_time(out: &mut Vec<u8>, us: u64) {
-    const MONTHS: [&str; 12] =
-        ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+    const MONTHS: [&[u8; 5]; 12] = [
+        b"/Jan/", b"/Feb/", b"/Mar/", b"/Apr/", b"/May/", b"/Jun/", b"/Jul/", b"/Aug/", b"/Sep/",
+        b"/Oct/", b"/Nov/", b"/Dec/",
+    ];
     let [year, month, day, hour, minute, second] = civil(us / 1_000_000);
-    let month = MONTHS[month as usize - 1];
-    let _ = write!(out, "{day:02}/{month}/{year:04}:{hour:02}:{minute:02}:{second:02} +0000");
+    digits::<2>(out, day);
+    out.extend_from_slice(MONTHS[month as usize - 1]);
+    digits::<4>(out, year);
+    for number in [hour, minute, second] {
+        out.push(b':');
+        digits::<2>(out, number);
+    }
+    out.extend_from_slice(b" +0000");
 }
 
 #[cfg(test)]

@@ -19,15 +19,20 @@ macro_rules! record {
         }
 
         impl<'a> Record<'a> {
+            /// What stands before the texts: numbers, the reason, and how long each text is.
+            const HEAD_BYTES: usize =
+                0 $(+ size_of::<$type>())* + 1 $(+ { stringify!($text); 2 })*;
+
             /// Appends the packed form.
             pub fn pack(&self, out: &mut Vec<u8>) {
-                $(out.extend_from_slice(&self.$number.to_le_bytes());)*
-                out.push(self.reason.index() as u8);
-                $(
-                    let text = &self.$text[..self.$text.len().min(TEXT_BYTES_MAX)];
-                    out.extend_from_slice(&(text.len() as u16).to_le_bytes());
-                    out.extend_from_slice(text);
-                )*
+                // Written in one piece: a line has some thirty parts.
+                let mut head = [0; Record::HEAD_BYTES];
+                let mut rest = &mut head[..];
+                $(put(&mut rest, self.$number.to_le_bytes());)*
+                put(&mut rest, [self.reason.index() as u8]);
+                $(put(&mut rest, (self.$text.len().min(TEXT_BYTES_MAX) as u16).to_le_bytes());)*
+                out.extend_from_slice(&head);
+                $(out.extend_from_slice(&self.$text[..self.$text.len().min(TEXT_BYTES_MAX)]);)*
             }
 
             /// `None` for what `pack` did not make.
@@ -40,17 +45,27 @@ macro_rules! record {
                 )*
                 let (reason, rest) = bytes.split_first()?;
                 record.reason = *Reason::ALL.get(usize::from(*reason))?;
-                bytes = rest;
+                let (mut lens, mut texts) =
+                    rest.split_at_checked(0 $(+ { stringify!($text); 2 })*)?;
                 $(
-                    let (len, rest) = bytes.split_first_chunk()?;
-                    let (text, rest) = rest.split_at_checked(usize::from(u16::from_le_bytes(*len)))?;
-                    record.$text = text;
-                    bytes = rest;
+                    let (len, rest) = lens.split_first_chunk()?;
+                    lens = rest;
+                    (record.$text, texts) =
+                        texts.split_at_checked(usize::from(u16::from_le_bytes(*len)))?;
                 )*
-                bytes.is_empty().then_some(record)
+                debug_assert!(lens.is_empty());
+                texts.is_empty().then_some(record)
             }
         }
     };
+}
+
+#[inline]
+fn put<const N: usize>(rest: &mut &mut [u8], bytes: [u8; N]) {
+    let (place, behind) =
+        std::mem::take(rest).split_first_chunk_mut().expect("the head has room for all");
+    *place = bytes;
+    *rest = behind;
 }
 
 record! {

@@ -70,11 +70,16 @@ impl Producer {
             return false;
         }
         ring.at(self.head).store(record.len() as u64, Ordering::Relaxed);
-        for (i, part) in record.chunks(8).enumerate() {
+        let (words, rest) = record.as_chunks();
+        let mut at = self.head + 1;
+        for word in words {
+            ring.at(at).store(u64::from_le_bytes(*word), Ordering::Relaxed);
+            at += 1;
+        }
+        if !rest.is_empty() {
             let mut word = [0; 8];
-            word[..part.len()].copy_from_slice(part);
-            let at = ring.at(self.head + 1 + i as u64);
-            at.store(u64::from_le_bytes(word), Ordering::Relaxed);
+            word[..rest.len()].copy_from_slice(rest);
+            ring.at(at).store(u64::from_le_bytes(word), Ordering::Relaxed);
         }
         self.head += wanted;
         ring.head.store(self.head, Ordering::Release);
@@ -90,10 +95,9 @@ impl Consumer {
             return false;
         }
         let len = ring.at(self.tail).load(Ordering::Relaxed) as usize;
-        out.clear();
-        for i in 0..words_of(len) - 1 {
-            let word = ring.at(self.tail + 1 + i).load(Ordering::Relaxed);
-            out.extend_from_slice(&word.to_le_bytes());
+        out.resize(len.next_multiple_of(8), 0);
+        for (i, word) in out.as_chunks_mut().0.iter_mut().enumerate() {
+            *word = ring.at(self.tail + 1 + i as u64).load(Ordering::Relaxed).to_le_bytes();
         }
         out.truncate(len);
         self.tail += words_of(len);

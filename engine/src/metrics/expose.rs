@@ -1,16 +1,25 @@
 //! Totals as Prometheus text or OpenMetrics.
 
-use std::fmt::Write;
-
-use hdrhistogram::{Counter, Histogram};
-
-use super::names::{self, Kind, Metric, exposed};
+use super::names;
 use super::reason::Reason;
-use super::recorder::{BUCKETS_BYTES, BUCKETS_US, Classes, Times};
+use super::recorder::{Classes, Row};
+pub use super::text::Format;
+use super::text::Out;
 use super::totals::Totals;
 
-const CLASSES: [&str; 6] = ["none", "1xx", "2xx", "3xx", "4xx", "5xx"];
-const QUANTILES: [f64; 4] = [0.5, 0.9, 0.99, 0.999];
+const CLASSES: [&str; 6] = [
+    "class=\"none\"",
+    "class=\"1xx\"",
+    "class=\"2xx\"",
+    "class=\"3xx\"",
+    "class=\"4xx\"",
+    "class=\"5xx\"",
+];
+/// Bytes that are reserved for each row beside its names, and for what has no rows.
+const ROW_BYTES: usize = 2560;
+const REST_BYTES: usize = 32 << 10;
+/// Lines of a row.
+const ROW_LINES: usize = 32;
 
 /// What is known beside the totals.
 #[derive(Debug, Default)]
@@ -18,190 +27,96 @@ pub struct Facts {
     pub version: &'static str,
     pub driver: &'static str,
     pub generation: u64,
-    pub snapshots: usize,
+    pub snapshots: u64,
     pub adopted: u64,
     pub refused: u64,
     /// By listener.
     pub connections_open: Vec<(String, u32)>,
     pub listener_full: u64,
-    pub panics: u64,
+    /// Of all workers, as each last said.
+    pub standing: Standing,
+    pub hangs: u64,
     pub log_dropped: u64,
-    /// Seconds since each worker handed its numbers over.
-    pub silence_s: Vec<f64>,
-    pub start_s: f64,
+    /// Microseconds since each worker handed its numbers over.
+    pub silence_us: Vec<u64>,
+    /// Since 1970.
+    pub start_us: u64,
+    pub process: Process,
 }
 
-/// How the text is written.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Format {
-    /// version=0.0.4
-    Prometheus,
-    /// version=1.0.0
-    OpenMetrics,
+/// How a worker stands at the moment of a handover.
+#[derive(Debug, Default, Clone, Copy)]
+pub struct Standing {
+    pub panics: u64,
+    /// Connections with a request under way.
+    pub requests: u64,
+    pub tunnels: u64,
 }
 
-impl Format {
-    pub fn content_type(self) -> &'static str {
-        match self {
-            Format::Prometheus => "text/plain; version=0.0.4; charset=utf-8",
-            Format::OpenMetrics => "application/openmetrics-text; version=1.0.0; charset=utf-8",
-        }
-    }
-}
-
-struct Out {
-    text: String,
-    format: Format,
-}
-
-impl Out {
-    fn head(&mut self, metric: &Metric) {
-        // OpenMetrics names a counter's family without its suffix.
-        let name = match self.format {
-            Format::Prometheus => exposed(metric),
-            Format::OpenMetrics => metric.name.to_owned(),
-        };
-        let kind = match metric.kind {
-            Kind::Counter => "counter",
-            Kind::Gauge => "gauge",
-            Kind::Histogram => "histogram",
-            Kind::Summary => "summary",
-        };
-        let help = metric.help.replace('\\', "\\\\").replace('\n', "\\n");
-        let help = match self.format {
-            Format::Prometheus => help,
-            Format::OpenMetrics => help.replace('"', "\\\""),
-        };
-        let _ = write!(self.text, "# HELP {name} {help}\n# TYPE {name} {kind}\n");
-    }
-
-    fn line(&mut self, name: &str, labels: &[(&str, &str)], value: impl std::fmt::Display) {
-        self.text.push_str(name);
-        for (i, (label, text)) in labels.iter().enumerate() {
-            self.text.push(if i == 0 { '{' } else { ',' });
-            let _ = write!(self.text, "{label}=\"");
-            escape(&mut self.text, text);
-            self.text.push('"');
-        }
-        if !labels.is_empty() {
-            self.text.push('}');
-        }
-        let _ = writeln!(self.text, " {value}");
-    }
-
-    fn one(&mut self, metric: &Metric, value: impl std::fmt::Display) {
-        self.head(metric);
-        self.line(&exposed(metric), &[], value);
-    }
-
-    fn classes(&mut self, metric: &Metric, label: &str, name: &str, classes: &Classes) {
-        for (class, count) in CLASSES.iter().zip(classes).filter(|(_, count)| **count > 0) {
-            self.line(&exposed(metric), &[(label, name), ("class", class)], count);
-        }
-    }
-
-    fn times(&mut self, metric: &Metric, labels: &[(&str, &str)], times: &Times) {
-        let bounds = BUCKETS_US.iter().map(|us| *us as f64 / 1e6);
-        self.buckets(metric, labels, bounds, &times.buckets, times.sum_us as f64 / 1e6);
-    }
-
-    fn buckets(
-        &mut self,
-        metric: &Metric,
-        labels: &[(&str, &str)],
-        bounds: impl Iterator<Item = f64>,
-        buckets: &[u64],
-        sum: f64,
-    ) {
-        let name = metric.name;
-        let (bucket, mut seen) = (format!("{name}_bucket"), 0);
-        for (bound, count) in bounds.chain([f64::INFINITY]).zip(buckets) {
-            seen += count;
-            let le = if bound.is_finite() { float(bound) } else { "+Inf".to_owned() };
-            let all: Vec<(&str, &str)> = labels.iter().copied().chain([("le", &*le)]).collect();
-            self.line(&bucket, &all, seen);
-        }
-        self.line(&format!("{name}_sum"), labels, sum);
-        self.line(&format!("{name}_count"), labels, seen);
-    }
-
-    fn quantiles<C: Counter>(
-        &mut self,
-        metric: &Metric,
-        label: (&str, &str),
-        histogram: &Histogram<C>,
-        sum: f64,
-    ) {
-        for quantile in QUANTILES {
-            let seconds = histogram.value_at_quantile(quantile) as f64 / 1e6;
-            let text = float(quantile);
-            self.line(metric.name, &[label, ("quantile", &text)], seconds);
-        }
-        self.line(&format!("{}_sum", metric.name), &[label], sum);
-        self.line(&format!("{}_count", metric.name), &[label], histogram.len());
+impl std::iter::Sum for Standing {
+    fn sum<I: Iterator<Item = Standing>>(all: I) -> Standing {
+        all.fold(Standing::default(), |a, b| Standing {
+            panics: a.panics + b.panics,
+            requests: a.requests + b.requests,
+            tunnels: a.tunnels + b.tunnels,
+        })
     }
 }
 
-/// With a point, as OpenMetrics wants bounds and quantiles.
-fn float(number: f64) -> String {
-    if number.fract() == 0.0 { format!("{number:.1}") } else { number.to_string() }
-}
-
-fn escape(out: &mut String, text: &str) {
-    for c in text.chars() {
-        match c {
-            '\\' => out.push_str("\\\\"),
-            '"' => out.push_str("\\\""),
-            '\n' => out.push_str("\\n"),
-            c => out.push(c),
-        }
-    }
+/// What the kernel knows of the process.
+#[derive(Debug, Default, Clone, Copy)]
+pub struct Process {
+    pub cpu_us: u64,
+    pub resident_bytes: u64,
+    pub virtual_bytes: u64,
+    pub open_fds: u64,
+    pub max_fds: u64,
 }
 
 /// The whole exposition.
 pub fn write(totals: &Totals, facts: &Facts, format: Format) -> String {
-    let mut out = Out { text: String::with_capacity(64 << 10), format };
+    let rows = || totals.routes.rows().chain(totals.upstreams.rows());
+    // Reserved and not used costs nothing; grown it would be copied.
+    let of_rows: usize = rows().map(|(name, _)| ROW_BYTES + ROW_LINES * name.len()).sum();
+    let mut out = Out::new(format, REST_BYTES + of_rows);
     routes(&mut out, totals);
     upstreams(&mut out, totals);
+    exchanges(&mut out, totals);
     process(&mut out, totals, facts);
-    if format == Format::OpenMetrics {
-        out.text.push_str("# EOF\n");
+    out.end()
+}
+
+fn classes(out: &mut Out, metric: &names::Metric, classes: &Classes) {
+    for (class, count) in CLASSES.iter().zip(classes).filter(|(_, count)| **count > 0) {
+        out.count(metric, "_total", class, *count);
     }
-    out.text
 }
 
 fn routes(out: &mut Out, totals: &Totals) {
-    let routed: Vec<_> = totals.routes.rows().collect();
+    let unrouted = [("", &totals.whole.unrouted)];
+    let unrouted = unrouted.into_iter().filter(|(_, row)| row.count() > 0);
+    let rows: Vec<(&str, &Row)> = totals.routes.rows().chain(unrouted).collect();
     out.head(&names::REQUESTS);
-    let mut unrouted = totals.whole.classes;
-    for (name, row) in &routed {
-        out.classes(&names::REQUESTS, "route", name, &row.classes);
-        for (rest, count) in unrouted.iter_mut().zip(row.classes) {
-            *rest = rest.saturating_sub(count);
-        }
+    for (name, row) in &rows {
+        classes(out.row(&[("route", name)]), &names::REQUESTS, &row.classes);
     }
-    out.classes(&names::REQUESTS, "route", "", &unrouted);
     out.head(&names::REQUEST_DURATION);
-    for (name, row) in &routed {
-        out.times(&names::REQUEST_DURATION, &[("route", name)], &row.times);
+    for (name, row) in &rows {
+        out.row(&[("route", name)]).times(&names::REQUEST_DURATION, &row.times);
     }
     out.head(&names::REQUEST_QUANTILES);
-    let all = &totals.whole.time_us;
-    let sum: f64 = routed.iter().map(|(_, row)| row.times.sum_us as f64 / 1e6).sum();
-    out.quantiles(&names::REQUEST_QUANTILES, ("route", ""), all, sum);
-    for (name, row) in &routed {
-        if let Some(histogram) = &row.times.histogram {
-            let sum = row.times.sum_us as f64 / 1e6;
-            out.quantiles(&names::REQUEST_QUANTILES, ("route", name), histogram, sum);
-        }
+    let whole = &totals.whole;
+    out.row(&[("route", "")]).quantiles(&names::REQUEST_QUANTILES, &whole.times);
+    for (name, row) in totals.routes.rows() {
+        out.row(&[("route", name)]).quantiles(&names::REQUEST_QUANTILES, &row.times);
     }
     out.head(&names::REQUEST_BYTES);
-    for (name, row) in &routed {
-        out.line(&exposed(&names::REQUEST_BYTES), &[("route", name)], row.bytes_in);
+    for (name, row) in &rows {
+        out.row(&[("route", name)]).line(&names::REQUEST_BYTES, row.bytes_in);
     }
     out.head(&names::RESPONSE_BYTES);
-    for (name, row) in &routed {
-        out.line(&exposed(&names::RESPONSE_BYTES), &[("route", name)], row.bytes_out);
+    for (name, row) in &rows {
+        out.row(&[("route", name)]).line(&names::RESPONSE_BYTES, row.bytes_out);
     }
 }
 
@@ -209,43 +124,43 @@ fn upstreams(out: &mut Out, totals: &Totals) {
     let rows: Vec<_> = totals.upstreams.rows().collect();
     out.head(&names::UPSTREAM_REQUESTS);
     for (name, row) in &rows {
-        out.classes(&names::UPSTREAM_REQUESTS, "upstream", name, &row.classes);
+        classes(out.row(&[("upstream", name)]), &names::UPSTREAM_REQUESTS, &row.classes);
     }
     out.head(&names::UPSTREAM_FIRST_BYTE);
     for (name, row) in &rows {
-        out.times(&names::UPSTREAM_FIRST_BYTE, &[("upstream", name)], &row.times);
+        out.row(&[("upstream", name)]).times(&names::UPSTREAM_FIRST_BYTE, &row.times);
     }
     out.head(&names::UPSTREAM_QUANTILES);
     for (name, row) in &rows {
-        if let Some(histogram) = &row.times.histogram {
-            let sum = row.times.sum_us as f64 / 1e6;
-            out.quantiles(&names::UPSTREAM_QUANTILES, ("upstream", name), histogram, sum);
-        }
+        out.row(&[("upstream", name)]).quantiles(&names::UPSTREAM_QUANTILES, &row.times);
     }
 }
 
-fn process(out: &mut Out, totals: &Totals, facts: &Facts) {
+fn exchanges(out: &mut Out, totals: &Totals) {
     let whole = &totals.whole;
-    let bounds = || BUCKETS_BYTES.iter().map(|bytes| *bytes as f64);
     out.head(&names::REQUEST_SIZE);
-    let sum = whole.bytes_in as f64;
-    out.buckets(&names::REQUEST_SIZE, &[], bounds(), &whole.request_bytes, sum);
+    out.sizes(&names::REQUEST_SIZE, &whole.request_bytes, whole.bytes_in);
     out.head(&names::RESPONSE_SIZE);
-    let sum = whole.bytes_out as f64;
-    out.buckets(&names::RESPONSE_SIZE, &[], bounds(), &whole.answer_bytes, sum);
+    out.sizes(&names::RESPONSE_SIZE, &whole.answer_bytes, whole.bytes_out);
     out.head(&names::REFUSALS);
     for reason in Reason::ALL.iter().filter(|r| **r != Reason::None) {
         let count = whole.reasons[reason.index()];
         if count > 0 {
-            out.line(&exposed(&names::REFUSALS), &[("reason", reason.word())], count);
+            out.row(&[("reason", reason.word())]).line(&names::REFUSALS, count);
         }
     }
     out.head(&names::OWN_DURATION);
-    out.times(&names::OWN_DURATION, &[], &whole.own);
+    out.times(&names::OWN_DURATION, &whole.own);
+}
+
+fn process(out: &mut Out, totals: &Totals, facts: &Facts) {
+    let (whole, standing) = (&totals.whole, &facts.standing);
+    out.one(&names::IN_FLIGHT, standing.requests);
+    out.one(&names::TUNNELS, standing.tunnels);
     out.one(&names::CONNECTIONS, whole.connections);
     out.head(&names::CONNECTIONS_OPEN);
     for (listener, open) in &facts.connections_open {
-        out.line(names::CONNECTIONS_OPEN.name, &[("listener", listener)], open);
+        out.row(&[("listener", listener)]).line(&names::CONNECTIONS_OPEN, u64::from(*open));
     }
     out.one(&names::LISTENER_FULL, facts.listener_full);
     out.one(&names::UPSTREAM_CONNECTIONS, whole.upstream_connections);
@@ -254,24 +169,30 @@ fn process(out: &mut Out, totals: &Totals, facts: &Facts) {
     out.one(&names::GENERATION, facts.generation);
     out.one(&names::SNAPSHOTS, facts.snapshots);
     out.head(&names::RELOADS);
-    out.line(&exposed(&names::RELOADS), &[("result", "adopted")], facts.adopted);
-    out.line(&exposed(&names::RELOADS), &[("result", "refused")], facts.refused);
-    out.one(&names::PANICS, facts.panics);
+    out.row(&[("result", "adopted")]).line(&names::RELOADS, facts.adopted);
+    out.row(&[("result", "refused")]).line(&names::RELOADS, facts.refused);
+    out.one(&names::PANICS, standing.panics);
     out.one(&names::LOG_DROPPED, facts.log_dropped);
     out.head(&names::WORKER_AGE);
-    for (worker, age) in facts.silence_s.iter().enumerate() {
-        out.line(names::WORKER_AGE.name, &[("worker", &worker.to_string())], age);
+    for (worker, age) in facts.silence_us.iter().enumerate() {
+        out.row(&[("worker", &worker.to_string())]).seconds(&names::WORKER_AGE, "", "", *age);
     }
+    out.one(&names::WORKER_HANGS, facts.hangs);
     out.head(&names::INFO);
-    let labels = [("version", facts.version), ("driver", facts.driver)];
-    out.line(names::INFO.name, &labels, 1);
-    out.one(&names::START_TIME, facts.start_s);
+    out.row(&[("version", facts.version), ("driver", facts.driver)]).line(&names::INFO, 1);
+    out.one_time(&names::START_TIME, facts.start_us);
+    out.one_time(&names::CPU, facts.process.cpu_us);
+    out.one(&names::RESIDENT, facts.process.resident_bytes);
+    out.one(&names::VIRTUAL, facts.process.virtual_bytes);
+    out.one(&names::OPEN_FDS, facts.process.open_fds);
+    out.one(&names::MAX_FDS, facts.process.max_fds);
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::ids::Key;
+    use crate::metrics::names::exposed;
     use crate::metrics::recorder::{Exchanged, Recorder};
 
     fn totals() -> Totals {
@@ -325,6 +246,9 @@ mod tests {
             "busbar_request_duration_seconds_bucket{route=\"odd\\\"name\\\\\",le=\"0.001\"} 1\n",
             "busbar_request_duration_seconds_bucket{route=\"odd\\\"name\\\\\",le=\"+Inf\"} 1\n",
             "busbar_request_duration_seconds_sum{route=\"odd\\\"name\\\\\"} 0.0007\n",
+            "busbar_request_duration_seconds_count{route=\"\"} 1\n",
+            "busbar_request_duration_quantiles_seconds_sum{route=\"\"} 0.0007\n",
+            "busbar_request_duration_quantiles_seconds_count{route=\"\"} 2\n",
             "busbar_refusals_total{reason=\"no_route\"} 1\n",
             "busbar_upstream_first_byte_seconds_count{upstream=\"app\"} 1\n",
             "busbar_request_size_bytes_bucket{le=\"256.0\"} 2\n",

@@ -5,7 +5,9 @@
 //! ```
 
 pub mod expose;
+mod grid;
 pub mod names;
 pub mod reason;
 pub mod recorder;
+mod text;
 pub mod totals;

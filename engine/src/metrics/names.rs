@@ -1,5 +1,7 @@
 //! THE LIST: every metric, by Prometheus' conventions.
 
+use super::recorder::{ROUTE_HISTOGRAMS_MAX, UPSTREAM_HISTOGRAMS_MAX};
+
 /// What a metric is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Kind {
@@ -8,11 +10,13 @@ pub enum Kind {
     Histogram,
     /// Quantiles of everything since the start.
     Summary,
+    /// Always 1: its labels tell.
+    Info,
 }
 
 #[derive(Clone, Copy, Debug)]
 pub struct Metric {
-    /// Without the `_total` of counters.
+    /// Without the `_total` of counters and the `_info` of what is one.
     pub name: &'static str,
     pub kind: Kind,
     pub labels: &'static [&'static str],
@@ -35,7 +39,7 @@ macro_rules! metrics {
 
 metrics! {
     REQUESTS = "busbar_requests" Counter ["route", "class"]
-        "Exchanges by route and class of the final answer; class none: the client got no answer.",
+        "Exchanges by route (\"\": none) and class of the final answer (none: the client got none).",
     REQUEST_DURATION = "busbar_request_duration_seconds" Histogram ["route"]
         "From the head of a request to the end of its answer.",
     REQUEST_QUANTILES = "busbar_request_duration_quantiles_seconds" Summary ["route"]
@@ -58,6 +62,10 @@ metrics! {
         "From the sending of a request to the head of its answer.",
     UPSTREAM_QUANTILES = "busbar_upstream_first_byte_quantiles_seconds" Summary ["upstream"]
         "Quantiles of the same.",
+    IN_FLIGHT = "busbar_requests_in_flight" Gauge []
+        "Connections with a request under way.",
+    TUNNELS = "busbar_tunnels_open" Gauge []
+        "Upgraded connections that are open.",
     CONNECTIONS = "busbar_connections" Counter []
         "Client connections accepted.",
     CONNECTIONS_OPEN = "busbar_connections_open" Gauge ["listener"]
@@ -82,28 +90,43 @@ metrics! {
         "Lines of the access log that were dropped because the disk was too slow.",
     WORKER_AGE = "busbar_worker_silence_seconds" Gauge ["worker"]
         "Time since a worker last handed its numbers over.",
-    INFO = "busbar_info" Gauge ["version", "driver"]
+    WORKER_HANGS = "busbar_worker_hangs" Counter []
+        "Times that a worker had not answered for a second.",
+    INFO = "busbar" Info ["version", "driver"]
         "1; the labels tell what runs.",
     START_TIME = "process_start_time_seconds" Gauge []
         "When the process started, since 1970.",
+    CPU = "process_cpu_seconds" Counter []
+        "Time on processors, in user mode and in the kernel.",
+    RESIDENT = "process_resident_memory_bytes" Gauge []
+        "Memory that is there.",
+    VIRTUAL = "process_virtual_memory_bytes" Gauge []
+        "Memory that is reserved.",
+    OPEN_FDS = "process_open_fds" Gauge []
+        "Open file descriptors.",
+    MAX_FDS = "process_max_fds" Gauge []
+        "File descriptors that may be open.",
 }
 
-/// As it is exposed: counters end in `_total`.
+/// As it is exposed: counters end in `_total`, what tells by its labels in `_info`.
 pub fn exposed(metric: &Metric) -> String {
     match metric.kind {
         Kind::Counter => format!("{}_total", metric.name),
+        Kind::Info => format!("{}_info", metric.name),
         _ => metric.name.to_owned(),
     }
 }
 
 /// `docs/metrics.md`.
 pub fn markdown() -> String {
-    let mut out = String::from(
+    let mut out = format!(
         "# Metrics\n\nThis page is written by `metrics::names` from the list that the exposition \
          itself uses.\n\nThey are at `/metrics` of the admin address, as Prometheus text or, where \
          it is asked for, OpenMetrics. Nothing is sampled: every exchange counts once. Rows of \
          routes and upstreams that the configuration no longer has are added up under the name \
-         `(retired)`.\n\n| Name | Kind | Labels | |\n|---|---|---|---|\n",
+         `(retired)`. Gauges tell the moment of the scrape. Quantiles are kept for {ROUTE_HISTOGRAMS_MAX} routes \
+         and {UPSTREAM_HISTOGRAMS_MAX} upstreams, those that were configured first; classic buckets for all.\n\n\
+         | Name | Kind | Labels | |\n|---|---|---|---|\n",
     );
     for metric in METRICS {
         let labels: Vec<String> = metric.labels.iter().map(|l| format!("`{l}`")).collect();
@@ -115,7 +138,9 @@ pub fn markdown() -> String {
             metric.help
         );
     }
-    out += "\n## Reasons\n\nThe words of `reason`, which also stand in the access log:\n\n";
+    out += "\n## Reasons\n\nThe words of `reason`, which also stand in the access log, and in \
+            `Busbar-Reason` of a refusal that a trusted proxy (`server.trusted_proxies`) asked for \
+            with `Busbar-Reason: ?1`:\n\n";
     let words = super::reason::Reason::ALL.iter().skip(1).map(|r| format!("`{}`", r.word()));
     out += &words.collect::<Vec<_>>().join(" ");
     out.push('\n');
@@ -140,8 +165,8 @@ mod tests {
 
     #[test]
     fn names_are_unique_and_follow_the_conventions() {
-        let mut names: Vec<_> = METRICS.iter().map(|m| m.name).collect();
-        let plain = |n: &&str| n.bytes().all(|b| b.is_ascii_lowercase() || b == b'_');
+        let mut names: Vec<_> = METRICS.iter().map(exposed).collect();
+        let plain = |n: &String| n.bytes().all(|b| b.is_ascii_lowercase() || b == b'_');
         assert!(names.iter().all(plain));
         assert!(names.iter().all(|n| n.starts_with("busbar_") || n.starts_with("process_")));
         names.sort_unstable();

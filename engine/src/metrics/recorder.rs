@@ -6,22 +6,40 @@
 
 use hdrhistogram::Histogram;
 
+use super::grid::{BUCKETS_US, Grid, Place, histogram, wide_histogram};
 use super::reason::Reason;
 use crate::ids::Key;
 
-/// Upper bounds of the classic buckets, in microseconds; one more is without a bound.
-pub const BUCKETS_US: [u64; 19] = [
-    50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000,
-    1_000_000, 2_500_000, 5_000_000, 10_000_000, 30_000_000, 60_000_000,
-];
 /// Upper bounds of sizes, in bytes; one more is without a bound.
 pub const BUCKETS_BYTES: [u64; 8] =
     [256, 1 << 10, 4 << 10, 16 << 10, 64 << 10, 1 << 20, 16 << 20, 256 << 20];
-/// Longest time that is told apart; longer ones count as this.
-const TIME_MAX_US: u64 = 60_000_000;
-/// Routes and upstreams with a histogram of their own, the first ones used: each is 10 KiB in
-/// every worker. Further ones have classic buckets only.
-pub const HISTOGRAMS_MAX: usize = 2048;
+/// By the least power of two that a size is within, its bucket: how many bounds are below it.
+const SIZE_BUCKET: [u8; 65] = {
+    let mut buckets = [0; 65];
+    let mut bits = 1;
+    while bits < buckets.len() {
+        let is_bound = BUCKETS_BYTES.len() > buckets[bits - 1] as usize
+            && BUCKETS_BYTES[buckets[bits - 1] as usize].ilog2() as usize == bits - 1;
+        buckets[bits] = buckets[bits - 1] + is_bound as u8;
+        bits += 1;
+    }
+    buckets
+};
+
+/// The bucket of a size. Bounds are powers of two.
+#[inline]
+fn size_bucket(bytes: u64) -> usize {
+    usize::from(SIZE_BUCKET[(u64::BITS - bytes.saturating_sub(1).leading_zeros()) as usize])
+}
+
+/// Routes with a histogram of their own: those with the lowest keys, so that all workers choose
+/// the same ones. Each is 10 KiB in the two recorders of every worker, and once in the totals.
+/// Further ones have classic buckets only.
+pub const ROUTE_HISTOGRAMS_MAX: usize = 1536;
+/// The same of upstreams.
+pub const UPSTREAM_HISTOGRAMS_MAX: usize = 512;
+/// A sum's histogram of so many times goes on with counts of 64 bits.
+const NARROW_MAX: u64 = 1 << 31;
 
 /// Final answers by class: 0 for none, 1 (a tunnel's 101) to 5.
 pub type Classes = [u64; 6];
@@ -48,16 +66,33 @@ pub struct Exchanged {
 pub struct Times {
     pub buckets: [u64; BUCKETS_US.len() + 1],
     pub sum_us: u64,
-    pub histogram: Option<Box<Histogram<u32>>>,
+    cells: Cells,
+}
+
+/// How times are told apart.
+#[derive(Clone, Debug, Default)]
+enum Cells {
+    /// By classic buckets only, or nothing was summed up yet.
+    #[default]
+    None,
+    /// A worker's.
+    Grid(Box<Grid>),
+    /// A sum, and one that has grown too large for it.
+    Sum(Box<Histogram<u32>>),
+    Wide(Box<Histogram<u64>>),
 }
 
 impl Times {
+    fn with_grid() -> Times {
+        Times { cells: Cells::Grid(Grid::new()), ..Times::default() }
+    }
+
     #[inline]
-    fn record(&mut self, us: u64) {
-        self.buckets[BUCKETS_US.partition_point(|bound| *bound < us)] += 1;
+    fn record(&mut self, us: u64, place: Place) {
+        self.buckets[place.bucket] += 1;
         self.sum_us += us;
-        if let Some(histogram) = &mut self.histogram {
-            histogram.saturating_record(us);
+        if let Cells::Grid(grid) = &mut self.cells {
+            grid.count(place);
         }
     }
 
@@ -65,21 +100,62 @@ impl Times {
         self.buckets.iter().sum()
     }
 
+    /// The values at these shares, unless some of the times are in no histogram.
+    pub fn quantiles<const N: usize>(&self, shares: [f64; N]) -> Option<[u64; N]> {
+        let at = |share| match &self.cells {
+            Cells::Sum(sum) => sum.value_at_quantile(share),
+            Cells::Wide(wide) => wide.value_at_quantile(share),
+            Cells::None | Cells::Grid(_) => 0,
+        };
+        let len = match &self.cells {
+            Cells::Sum(sum) => sum.len(),
+            Cells::Wide(wide) => wide.len(),
+            Cells::None | Cells::Grid(_) => 0,
+        };
+        (len > 0 && len == self.count()).then(|| shares.map(at))
+    }
+
+    /// Adds a worker's times or another sum's, and clears it.
     pub(super) fn absorb(&mut self, other: &mut Times) {
         for (mine, theirs) in self.buckets.iter_mut().zip(&mut other.buckets) {
             *mine += std::mem::take(theirs);
         }
         self.sum_us += std::mem::take(&mut other.sum_us);
-        let Some(theirs) = other.histogram.as_deref_mut().filter(|h| !h.is_empty()) else { return };
-        let mine = self.histogram.get_or_insert_with(histogram);
-        mine.add(&*theirs).expect("all have the same bounds");
-        theirs.reset();
+        match &mut other.cells {
+            Cells::None => {}
+            Cells::Grid(grid) => grid.drain(|us, count| self.add(us, u64::from(count))),
+            Cells::Sum(sum) => {
+                let steps = sum.iter_recorded();
+                steps.for_each(|s| self.add(s.value_iterated_to(), s.count_at_value().into()));
+                other.cells = Cells::None;
+            }
+            Cells::Wide(wide) => {
+                let steps = wide.iter_recorded();
+                steps.for_each(|s| self.add(s.value_iterated_to(), s.count_at_value()));
+                other.cells = Cells::None;
+            }
+        }
     }
-}
 
-/// Two digits from 1 µs to a minute: 10 KiB.
-pub(super) fn histogram() -> Box<Histogram<u32>> {
-    Box::new(Histogram::new_with_max(TIME_MAX_US, 2).expect("fixed bounds are valid"))
+    fn add(&mut self, us: u64, count: u64) {
+        let narrow = match &mut self.cells {
+            Cells::Wide(wide) => return wide.saturating_record_n(us, count),
+            Cells::Sum(sum) => sum,
+            other => {
+                *other = Cells::Sum(histogram());
+                return self.add(us, count);
+            }
+        };
+        if narrow.len() + count <= NARROW_MAX {
+            return narrow.saturating_record_n(us, count as u32);
+        }
+        let mut wide = wide_histogram();
+        for step in narrow.iter_recorded() {
+            wide.saturating_record_n(step.value_iterated_to(), u64::from(step.count_at_value()));
+        }
+        wide.saturating_record_n(us, count);
+        self.cells = Cells::Wide(wide);
+    }
 }
 
 /// Numbers of one route, or of one upstream.
@@ -109,27 +185,23 @@ impl Row {
     }
 }
 
-/// Rows by key, made on their first use.
+/// Rows by key, made on their first use; those below `HISTOGRAMS_MAX` with a histogram.
 #[derive(Debug, Default)]
-pub struct Rows {
+pub struct Rows<const HISTOGRAMS_MAX: usize> {
     rows: Vec<Option<Box<Row>>>,
     touched: Vec<Key>,
 }
 
-impl Rows {
+impl<const HISTOGRAMS_MAX: usize> Rows<HISTOGRAMS_MAX> {
     #[inline]
-    fn touch(&mut self, key: Key, histograms: &mut usize) -> &mut Row {
+    fn touch(&mut self, key: Key) -> &mut Row {
         let index = key.index();
         if index >= self.rows.len() {
             self.rows.resize_with(index + 1, || None);
         }
         let row = self.rows[index].get_or_insert_with(|| {
-            let mut row = Box::<Row>::default();
-            if *histograms < HISTOGRAMS_MAX {
-                *histograms += 1;
-                row.times.histogram = Some(histogram());
-            }
-            row
+            let times = if index < HISTOGRAMS_MAX { Times::with_grid() } else { Times::default() };
+            Box::new(Row { times, ..Row::default() })
         });
         if !row.touched {
             row.touched = true;
@@ -149,12 +221,14 @@ impl Rows {
 }
 
 /// What a worker counts beside routes and upstreams.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Whole {
     pub classes: Classes,
     /// By [`Reason::index`].
     pub reasons: [u64; Reason::ALL.len()],
-    pub time_us: Histogram<u64>,
+    pub times: Times,
+    /// Exchanges that were answered before they had a route.
+    pub unrouted: Row,
     /// Time spent in Busbar itself.
     pub own: Times,
     pub request_bytes: [u64; BUCKETS_BYTES.len() + 1],
@@ -166,26 +240,6 @@ pub struct Whole {
     /// Exchanges that took a pooled connection.
     pub reused: u64,
     pub retries: u64,
-}
-
-impl Default for Whole {
-    fn default() -> Whole {
-        let time_us = Histogram::new_with_max(TIME_MAX_US, 3).expect("fixed bounds are valid");
-        Whole {
-            classes: [0; 6],
-            reasons: [0; Reason::ALL.len()],
-            time_us,
-            own: Times { histogram: Some(histogram()), ..Times::default() },
-            request_bytes: Default::default(),
-            answer_bytes: Default::default(),
-            bytes_in: 0,
-            bytes_out: 0,
-            connections: 0,
-            upstream_connections: 0,
-            reused: 0,
-            retries: 0,
-        }
-    }
 }
 
 impl Whole {
@@ -200,9 +254,9 @@ impl Whole {
         add(&mut self.reasons, &mut other.reasons);
         add(&mut self.request_bytes, &mut other.request_bytes);
         add(&mut self.answer_bytes, &mut other.answer_bytes);
-        self.time_us.add(&other.time_us).expect("all have the same bounds");
-        other.time_us.reset();
+        self.times.absorb(&mut other.times);
         self.own.absorb(&mut other.own);
+        self.unrouted.absorb(&mut other.unrouted);
         let pairs = [
             (&mut self.bytes_in, &mut other.bytes_in),
             (&mut self.bytes_out, &mut other.bytes_out),
@@ -222,12 +276,19 @@ impl Whole {
 }
 
 /// One worker's numbers since its last handover.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Recorder {
     pub whole: Whole,
-    pub(super) routes: Rows,
-    pub(super) upstreams: Rows,
-    histograms: usize,
+    pub(super) routes: Rows<ROUTE_HISTOGRAMS_MAX>,
+    pub(super) upstreams: Rows<UPSTREAM_HISTOGRAMS_MAX>,
+}
+
+impl Default for Recorder {
+    fn default() -> Recorder {
+        let (times, own) = (Times::with_grid(), Times::with_grid());
+        let whole = Whole { times, own, ..Whole::default() };
+        Recorder { whole, routes: Rows::default(), upstreams: Rows::default() }
+    }
 }
 
 impl Recorder {
@@ -238,26 +299,28 @@ impl Recorder {
         let whole = &mut self.whole;
         whole.classes[class] += 1;
         whole.reasons[x.reason.index()] += 1;
-        whole.time_us.saturating_record(x.time_us);
-        whole.own.record(x.own_us);
-        whole.request_bytes[BUCKETS_BYTES.partition_point(|b| *b < x.bytes_in)] += 1;
-        whole.answer_bytes[BUCKETS_BYTES.partition_point(|b| *b < x.bytes_out)] += 1;
+        let place = Place::of(x.time_us);
+        whole.times.record(x.time_us, place);
+        whole.own.record(x.own_us, Place::of(x.own_us));
+        whole.request_bytes[size_bucket(x.bytes_in)] += 1;
+        whole.answer_bytes[size_bucket(x.bytes_out)] += 1;
         whole.bytes_in += x.bytes_in;
         whole.bytes_out += x.bytes_out;
-        if let Some(key) = x.route {
-            let row = self.routes.touch(key, &mut self.histograms);
-            row.classes[class] += 1;
-            row.times.record(x.time_us);
-            row.bytes_in += x.bytes_in;
-            row.bytes_out += x.bytes_out;
-        }
+        let row = match x.route {
+            Some(key) => self.routes.touch(key),
+            None => &mut whole.unrouted,
+        };
+        row.classes[class] += 1;
+        row.times.record(x.time_us, place);
+        row.bytes_in += x.bytes_in;
+        row.bytes_out += x.bytes_out;
         if let Some(key) = x.upstream {
-            let row = self.upstreams.touch(key, &mut self.histograms);
+            let row = self.upstreams.touch(key);
             row.classes[class] += 1;
             row.bytes_in += x.bytes_in;
             row.bytes_out += x.bytes_out;
             if let Some(us) = x.first_byte_us {
-                row.times.record(us);
+                row.times.record(us, Place::of(us));
             }
         }
     }
@@ -297,10 +360,54 @@ mod tests {
     fn a_time_on_a_bound_is_within_it() {
         let mut times = Times::default();
         for us in [0, 50, 51, 60_000_000, 60_000_001] {
-            times.record(us);
+            times.record(us, Place::of(us));
         }
         assert_eq!((times.buckets[0], times.buckets[1]), (2, 1));
         assert_eq!((times.buckets[18], times.buckets[19]), (1, 1));
+    }
+
+    /// Two workers that meet the routes in another order tell of the same ones.
+    #[test]
+    fn which_rows_have_histograms_does_not_depend_on_their_order() {
+        let of = |keys: &mut dyn Iterator<Item = usize>| {
+            let mut recorder = Recorder::default();
+            for key in keys {
+                let route = Some(Key(key as u32));
+                recorder.exchange(&Exchanged { route, status: 200, ..Exchanged::default() });
+            }
+            let (mut with, mut sum) = (Vec::new(), Times::default());
+            recorder.routes.drain(|key, row| {
+                sum.absorb(&mut row.times);
+                with.extend(sum.quantiles([0.5]).map(|_| key.0));
+                sum = Times::default();
+            });
+            with.sort_unstable();
+            with
+        };
+        let all = ROUTE_HISTOGRAMS_MAX + 100;
+        let forward = of(&mut (0..all));
+        assert_eq!(forward.len(), ROUTE_HISTOGRAMS_MAX);
+        assert_eq!(forward, of(&mut (0..all).rev()));
+    }
+
+    /// A bucket of 32 bits would be full after some hours.
+    #[test]
+    fn quantiles_of_a_busy_route_stay_right() {
+        let (mut sum, mut part) = (Times::default(), Times::default());
+        for _ in 0..20 {
+            part.add(1_000, 700_000_000);
+            part.add(50_000, 300_000_000);
+            part.buckets[4] += 700_000_000;
+            part.buckets[9] += 300_000_000;
+            sum.absorb(&mut part);
+        }
+        let mut again = Times::default();
+        again.absorb(&mut sum);
+        assert_eq!(again.count(), 20_000_000_000);
+        let [half, most] = again.quantiles([0.69, 0.71]).unwrap();
+        assert!(half.abs_diff(1_000) <= 10 && most.abs_diff(50_000) <= 500, "{half} {most}");
+        again.buckets[0] += 1;
+        assert_eq!(again.quantiles([0.5]), None, "one is in no histogram");
     }
 
     #[test]
@@ -310,7 +417,18 @@ mod tests {
         b.whole.retries = 2;
         a.absorb(&mut b.whole);
         a.absorb(&mut b.whole);
-        assert_eq!((a.exchanges(), a.retries, a.time_us.len(), a.own.count()), (1, 2, 1, 1));
-        assert!(a.time_us.max() >= TIME_MAX_US - TIME_MAX_US / 1000);
+        assert_eq!((a.exchanges(), a.retries), (1, 2));
+        assert_eq!((a.times.count(), a.own.count()), (1, 1));
+        let [longest] = a.times.quantiles([1.0]).unwrap();
+        assert!(longest >= 59_000_000, "{longest}");
+    }
+
+    #[test]
+    fn sizes_on_a_bound_are_within_it() {
+        for bytes in (0..=40).flat_map(|bits| (1u64 << bits) - 1..=(1 << bits) + 1) {
+            let searched = BUCKETS_BYTES.partition_point(|b| *b < bytes);
+            assert_eq!(size_bucket(bytes), searched, "{bytes}");
+        }
+        assert_eq!(size_bucket(u64::MAX), BUCKETS_BYTES.len());
     }
 }

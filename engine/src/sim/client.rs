@@ -1,10 +1,11 @@
 //! Scripted clients: they know what they asked for and what they may get.
 
+use std::cell::Cell;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
-use parser::framing::response_framing;
+use parser::framing::{BodyFraming, response_framing};
 use parser::head::ResponseHead;
 use parser::scan::HeadScan;
 use parser::{Fields, Limits, Method};
@@ -12,86 +13,45 @@ use parser::{Fields, Limits, Method};
 use crate::h1::relay::{Body, Out};
 use crate::rng::Rng;
 use crate::rt::{Shut, Stream, pause, sleep_until};
+use crate::sim::ask::{Ask, Go, draw_all};
 use crate::sim::exec::{note, spawn, world};
-use crate::sim::fault::Faults;
+use crate::sim::fault::{Fault, strikes};
 use crate::sim::net::{End, is_gateway};
-use crate::sim::oracle::{Sent, Shared};
+use crate::sim::oracle::{Flaw, Got, Shared};
+use crate::sim::seen::{Kind, Promise, checked, saw};
 use crate::time::Mono;
 
-#[derive(Debug, Clone)]
-struct Ask {
-    nonce: u64,
-    method: Method,
-    wire: Vec<u8>,
-    http10: bool,
-    close: bool,
-}
-
-fn draw(rng: &mut Rng, faults: &Faults, oracle: &Shared, last: bool) -> Ask {
-    let nonce = rng.next_u64();
-    let method =
-        [Method::Get, Method::Get, Method::Post, Method::Put, Method::Head][rng.below(5) as usize];
-    let has_body = matches!(method, Method::Post | Method::Put);
-    let size = if has_body { [0, 5, 700, 9_000, 60_000][rng.below(5) as usize] } else { 0 };
-    let body: Vec<u8> = (0..size).map(|i| b'0' + (i % 10) as u8).collect();
-    let http10 = last && rng.one_in(5);
-    let close = last && (http10 || rng.one_in(2));
-    let version = if http10 { "1.0" } else { "1.1" };
-    let mut wire = format!(
-        "{} /n/{nonce} HTTP/{version}\r\nHost: sim.test\r\nX-Nonce: {nonce}\r\n",
-        method.name()
-    )
-    .into_bytes();
-    if close && !http10 {
-        wire.extend_from_slice(b"Connection: close\r\n");
-    }
-    if has_body && rng.one_in(3) && !http10 {
-        wire.extend_from_slice(b"Transfer-Encoding: chunked\r\n\r\n");
-        for part in body.chunks(1 + rng.below(5000) as usize) {
-            wire.extend_from_slice(format!("{:x}\r\n", part.len()).as_bytes());
-            wire.extend_from_slice(part);
-            wire.extend_from_slice(b"\r\n");
-        }
-        let trailers = rng.one_in(2);
-        wire.extend_from_slice(if trailers { b"0\r\nX-T: 1\r\n\r\n" } else { b"0\r\n\r\n" });
-    } else if has_body {
-        wire.extend_from_slice(format!("Content-Length: {}\r\n\r\n", body.len()).as_bytes());
-        wire.extend_from_slice(&body);
-    } else {
-        wire.extend_from_slice(b"\r\n");
-    }
-    let _ = faults;
-    let sent = Sent { body, idempotent: method.is_idempotent(), seen: 0, answered: false };
-    oracle.borrow_mut().sent.insert(nonce, sent);
-    Ask { nonce, method, wire, http10, close }
-}
+/// Longest pause of a peer that is slow, at each of its steps.
+const SLOW_MS_MAX: u32 = 300;
+/// Bytes of a message that come later, and how much later.
+const TAIL_MAX: u32 = 20;
+const TAIL_LATE_MS_MAX: u32 = 30;
+/// The pieces in which a slow peer sends a message.
+const PIECES: usize = 16;
 
 /// Who comes, where and when.
 pub struct Story {
     pub number: u32,
+    pub from: SocketAddr,
     pub at: SocketAddr,
     /// The address is never refused before a drain.
     pub promised: bool,
+    /// Others of its address may have taken its share of connections.
+    pub shares: bool,
     /// Comes within a part of a millisecond from then on; zero: when it likes.
-    pub from: Mono,
+    pub when: Mono,
 }
 
 /// One connection with a few requests, one after the other or pipelined.
 pub async fn client(story: Story, oracle: Shared) {
-    let Story { number, at: gateway, promised, from } = story;
+    let Story { number, from, at: gateway, promised, shares, when } = story;
     debug_assert!(is_gateway(gateway));
-    let (asks, pipelined, faults) = world(|w| {
-        let count = 1 + w.rng.below(4);
-        let faults = w.faults;
-        let mut rng = Rng::from_u64(w.rng.next_u64());
-        let asks: Vec<Ask> =
-            (0..count).map(|i| draw(&mut rng, &faults, &oracle, i + 1 == count)).collect();
-        (asks, rng.one_in(2), faults)
-    });
-    sleep_until(from).await;
-    let late = if from == Mono(0) { 400_000 } else { 400 };
-    pause(Duration::from_micros(u64::from(world(|w| w.rng.below(late))))).await;
-    let from = SocketAddr::from(([10, 0, 2, (number % 250) as u8 + 1], 40_000));
+    let mut rng = world(|w| Rng::from_u64(w.rng.next_u64()));
+    let asks = draw_all(&mut rng, &oracle);
+    let pipelined = rng.one_in(2);
+    sleep_until(when).await;
+    let late = if when == Mono(0) { 400_000 } else { 400 };
+    pause(Duration::from_micros(u64::from(rng.below(late)))).await;
     let Ok(stream) = Stream::dial(from, gateway).await else {
         let mut oracle = oracle.borrow_mut();
         oracle.closed_early += asks.len() as u64;
@@ -100,86 +60,187 @@ pub async fn client(story: Story, oracle: Shared) {
         }
         return;
     };
-    let stream = Rc::new(stream);
-    if pipelined {
-        let (stream, asks) = (stream.clone(), asks.clone());
-        spawn(async move { write_all(&stream, &asks, &faults).await }, || {});
+    if promised {
+        checked(Promise::Kept);
     }
-    let mut reader = Reader { stream: &stream, buf: Vec::new() };
-    let (mut offset, mut told) = (0, false);
+    let stream = Rc::new(stream);
+    let left = Rc::new(Cell::new(false));
+    if pipelined {
+        if asks.len() > 1 {
+            saw(Kind::Pipelined);
+        }
+        let (stream, asks, left) = (stream.clone(), asks.clone(), left.clone());
+        spawn(async move { write_all(&stream, &asks, &left).await }, || {});
+    }
+    let mut reader = Reader::new(&stream);
+    reader.is_slow = strikes(Fault::ClientReadsSlowly);
+    let (mut offset, mut before) = (0, 0);
     for ask in &asks {
         if !pipelined {
-            if world(|w| w.rng.one_in(2)) {
-                pause(Duration::from_micros(u64::from(world(|w| w.rng.below(150_000))))).await;
+            if rng.one_in(2) {
+                pause(Duration::from_micros(u64::from(rng.below(150_000)))).await;
             }
-            let (stream, ask) = (stream.clone(), ask.clone());
-            spawn(async move { write_all(&stream, &[ask], &faults).await }, || {});
+            let (stream, ask, left) = (stream.clone(), ask.clone(), left.clone());
+            spawn(async move { write_all(&stream, &[ask], &left).await }, || {});
         }
-        if world(|w| Faults::strikes(w.faults.client_reset, &mut w.rng)) {
-            pause(Duration::from_millis(u64::from(world(|w| w.rng.below(30))))).await;
+        if strikes(Fault::ClientReset) {
+            pause(Duration::from_millis(u64::from(rng.below(30)))).await;
             note!("client {number} resets");
             world(|w| w.reset(stream.end));
             return;
         }
-        let Some(closes) = reader.answer(ask, &oracle).await else {
+        let answered = reader.answer(ask, &oracle).await;
+        note!("client {number} has {answered:?} to {} {}", ask.method.name(), ask.nonce);
+        ask.go.set(Go::Answered);
+        if ask.flaw != Flaw::None {
+            return refused(&mut reader, answered.is_some(), ask, &oracle).await;
+        }
+        let Some(closes) = answered else {
             note!("client {number} sees the end before an answer to {}", ask.nonce);
-            oracle.borrow_mut().closed_early += 1;
-            if !told {
-                check_promise(&stream, offset, ask, &oracle);
+            oracle.borrow_mut().client_got_none(ask.nonce);
+            if !shares {
+                let is_wordless =
+                    reader.ended_between && !left.get() && !oracle.borrow().may_end_unsaid(before);
+                check_promise(&stream, offset, ask, is_wordless, &oracle);
             }
             return;
         };
-        told |= closes;
+        if closes {
+            return last(&mut reader, &oracle).await;
+        }
         offset += ask.wire.len();
+        before = ask.nonce;
+    }
+}
+
+/// Oracle 1: an answer that says so is the last one.
+async fn last(reader: &mut Reader<'_>, oracle: &Shared) {
+    while reader.more().await == Ok(true) {}
+    // The body of a 408 may stand there: its writer could not know that HEAD was asked.
+    if reader.buf.starts_with(b"HTTP/") {
+        oracle.borrow_mut().violated("something was answered behind the last answer".to_owned());
+    }
+}
+
+/// Oracle 12: behind what breaks the rules nothing is answered any more.
+async fn refused(reader: &mut Reader<'_>, is_answered: bool, ask: &Ask, oracle: &Shared) {
+    while is_answered && reader.more().await == Ok(true) {}
+    if is_answered && !reader.buf.is_empty() {
+        let what = format!("something was answered behind the illegal request {}", ask.nonce);
+        oracle.borrow_mut().violated(what);
+    }
+    checked(Promise::Strict);
+    match ask.flaw {
+        Flaw::Head if is_answered => saw(Kind::BadHeadRefused),
+        Flaw::Body if is_answered => saw(Kind::BadBodyRefused),
+        _ => {}
     }
 }
 
 /// Oracle 7, where no fault can be the reason: `ask` begins at `offset` of what was sent.
-fn check_promise(stream: &Stream, offset: usize, ask: &Ask, oracle: &Shared) {
+/// With faults a connection may break, but not simply end behind an answer that did not say so.
+fn check_promise(stream: &Stream, offset: usize, ask: &Ask, wordless: bool, oracle: &Shared) {
     let far = End { link: stream.end.link, side: 1 };
     let arrived = world(|w| w.arrived_at_end(far).unwrap_or(0));
     let mut oracle = oracle.borrow_mut();
-    if world(|w| w.faults.are_off()) && arrived > offset && !oracle.cutting {
+    let must_answer = wordless && !oracle.is_hasty || world(|w| w.faults.are_off());
+    if must_answer && arrived > offset && !oracle.cutting {
         oracle.violated(format!("request {} had begun and was not answered", ask.nonce));
     }
 }
 
-async fn write_all(stream: &Stream, asks: &[Ask], faults: &Faults) {
+/// `left` says whether the client has left in the middle.
+async fn write_all(stream: &Stream, asks: &[Ask], left: &Cell<bool>) {
     for ask in asks {
-        let leaves = world(|w| Faults::strikes(faults.client_leaves, &mut w.rng));
+        let leaves = strikes(Fault::ClientLeaves);
+        left.set(left.get() | leaves);
         let end = if leaves { ask.wire.len() / 2 } else { ask.wire.len() };
-        let mut rest = &ask.wire[..end];
-        while !rest.is_empty() {
-            match stream.try_write(rest, &[]) {
-                Ok(n) => rest = &rest[n..],
-                Err(e) if e.kind() == std::io::ErrorKind::WouldBlock => {
-                    if stream.wait_writable().await.is_err() {
-                        return;
-                    }
-                }
-                Err(_) => return,
+        let (head, body) = ask.wire[..end].split_at(ask.head_len.min(end));
+        let drips = strikes(Fault::ClientDrips);
+        let is_sent = match ask.expects {
+            None => write_paced(stream, &ask.wire[..end], drips).await,
+            Some(_) => {
+                write_paced(stream, head, drips).await
+                    && ask.may_go_on().await
+                    && write_paced(stream, body, drips).await
             }
+        };
+        if !is_sent {
+            return;
         }
         if leaves {
             stream.shut(Shut::Write);
             return;
         }
-        let half_close = ask.close && world(|w| Faults::strikes(faults.half_close, &mut w.rng));
-        if half_close {
+        if ask.close && strikes(Fault::HalfClose) {
             stream.shut(Shut::Write);
+            saw(Kind::HalfClosedBehindLast);
         }
     }
+}
+
+/// Writes at once, or in pieces with pauses between them. False: the far end takes no more.
+pub async fn write_paced(stream: &Stream, bytes: &[u8], drips: bool) -> bool {
+    if !drips && strikes(Fault::LateTail) {
+        let (tail, wait) = world(|w| (w.rng.below(TAIL_MAX), w.rng.below(TAIL_LATE_MS_MAX)));
+        let (start, tail) = bytes.split_at(bytes.len().saturating_sub(1 + tail as usize));
+        if !write(stream, start).await {
+            return false;
+        }
+        pause(Duration::from_millis(u64::from(wait))).await;
+        return write(stream, tail).await;
+    }
+    if !drips {
+        return write(stream, bytes).await;
+    }
+    for piece in bytes.chunks(bytes.len() / PIECES + 1) {
+        let wait = world(|w| w.rng.below(SLOW_MS_MAX));
+        pause(Duration::from_millis(u64::from(wait))).await;
+        if !write(stream, piece).await {
+            return false;
+        }
+    }
+    true
+}
+
+pub async fn write(stream: &Stream, mut bytes: &[u8]) -> bool {
+    while !bytes.is_empty() {
+        match stream.try_write(bytes, &[]) {
+            Ok(n) => bytes = &bytes[n..],
+            Err(e) if e.kind() == std::io::ErrorKind::WouldBlock => {
+                if stream.wait_writable().await.is_err() {
+                    return false;
+                }
+            }
+            Err(_) => return false,
+        }
+    }
+    true
 }
 
 /// Reads messages off a stream.
 pub struct Reader<'s> {
     pub stream: &'s Stream,
     pub buf: Vec<u8>,
+    /// It takes its time before each read.
+    pub is_slow: bool,
+    /// The connection has ended, plainly and before a byte of the next message.
+    pub ended_between: bool,
+}
+
+impl<'s> Reader<'s> {
+    pub fn new(stream: &'s Stream) -> Reader<'s> {
+        Reader { stream, buf: Vec::new(), is_slow: false, ended_between: false }
+    }
 }
 
 impl Reader<'_> {
     /// Appends what comes. False at the end; an error is a reset.
     pub async fn more(&mut self) -> Result<bool, ()> {
+        if self.is_slow {
+            let wait = world(|w| w.rng.below(SLOW_MS_MAX));
+            pause(Duration::from_millis(u64::from(wait))).await;
+        }
         loop {
             let mut room = [0u8; 4096];
             match self.stream.try_read(&mut room) {
@@ -195,53 +256,84 @@ impl Reader<'_> {
         }
     }
 
+    /// Reads the next head of an answer into `head`. `None`: the connection ended first.
+    pub async fn head(&mut self, head: &mut ResponseHead, oracle: &Shared) -> Option<Vec<u8>> {
+        let limits = Limits::default();
+        let mut scan = HeadScan::response();
+        let len = loop {
+            match scan.push(&self.buf, &limits) {
+                Ok(Some(len)) => break len,
+                Ok(None) => {}
+                Err(e) => {
+                    let start = String::from_utf8_lossy(&self.buf[..self.buf.len().min(300)]);
+                    let what = format!("the gateway sent a bad head: {:?} in {start:?}", e.kind);
+                    oracle.borrow_mut().violated(what);
+                    return None;
+                }
+            }
+            let more = self.more().await;
+            self.ended_between = more == Ok(false) && self.buf.is_empty();
+            if more != Ok(true) {
+                return None;
+            }
+        };
+        let bytes: Vec<u8> = self.buf.drain(..len).collect();
+        if head.parse(&bytes, &limits).is_err() {
+            let text = String::from_utf8_lossy(&bytes);
+            oracle.borrow_mut().violated(format!("the gateway sent a bad head: {text:?}"));
+            return None;
+        }
+        Some(bytes)
+    }
+
     /// Reads one final answer and shows it to the oracle; whether it says that the connection
     /// ends. `None`: the connection ended first.
     async fn answer(&mut self, ask: &Ask, oracle: &Shared) -> Option<bool> {
-        let limits = Limits::default();
         let mut head = ResponseHead::with_capacity(64);
-        loop {
-            let mut scan = HeadScan::response();
-            let len = loop {
-                match scan.push(&self.buf, &limits) {
-                    Ok(Some(len)) => break len,
-                    Ok(None) => {}
-                    Err(e) => {
-                        let what = format!("the gateway sent a bad head: {:?}", e.kind);
-                        oracle.borrow_mut().violated(what);
-                        return None;
-                    }
-                }
-                if self.more().await != Ok(true) {
-                    return None;
-                }
-            };
-            let bytes: Vec<u8> = self.buf.drain(..len).collect();
-            if head.parse(&bytes, &limits).is_err() {
-                oracle.borrow_mut().violated("the gateway sent a bad head".to_owned());
-                return None;
+        let bytes = loop {
+            let bytes = self.head(&mut head, oracle).await?;
+            if head.status >= 200 {
+                break bytes;
             }
-            if head.status < 200 {
-                if ask.http10 {
-                    oracle.borrow_mut().violated("a 1xx to an HTTP/1.0 client".to_owned());
-                }
-                continue;
+            if ask.http10 {
+                oracle.borrow_mut().violated("a 1xx to an HTTP/1.0 client".to_owned());
             }
-            let Ok(framing) = response_framing(&head, &bytes, ask.method) else {
-                oracle.borrow_mut().violated("the gateway sent a bad framing".to_owned());
-                return None;
-            };
-            let nonce =
-                head.fields.named(&bytes, b"x-nonce").next().and_then(|f| {
-                    std::str::from_utf8(f.value.of(&bytes)).ok()?.parse::<u64>().ok()
-                });
-            let body = Body::new(framing, Out::Data, &limits);
-            let body = read_body(self, body).await?;
-            oracle.borrow_mut().client_got(ask.nonce, head.status, nonce, &body);
-            let mut connection = head.fields.named(&bytes, b"connection");
-            return Some(connection.any(|f| f.value.of(&bytes).eq_ignore_ascii_case(b"close")));
-        }
+            if head.status == 100 {
+                ask.go.set(Go::Told);
+            }
+            saw(Kind::Interim);
+            self.ended_between = false;
+        };
+        ask.go.set(Go::Answered);
+        let Ok(framing) = response_framing(&head, &bytes, ask.method) else {
+            oracle.borrow_mut().violated("the gateway sent a bad framing".to_owned());
+            return None;
+        };
+        saw_framing(framing, &head, ask.method);
+        let number = |name: &[u8]| {
+            let field = head.fields.named(&bytes, name).next()?;
+            std::str::from_utf8(field.value.of(&bytes)).ok()?.parse::<u64>().ok()
+        };
+        let (echoed, len) = (number(b"x-nonce"), number(b"x-length"));
+        let body = Body::new(framing, Out::Data, &Limits::default());
+        let body = read_body(self, body).await?;
+        let has_body = ask.method != Method::Head && echoed.is_some();
+        let len = len.filter(|_| has_body).map_or(body.len(), |len| len as usize);
+        let got = Got { status: head.status, echoed, body: &body, len };
+        oracle.borrow_mut().client_got(ask.nonce, &got);
+        let mut connection = head.fields.named(&bytes, b"connection");
+        Some(connection.any(|f| f.value.of(&bytes).eq_ignore_ascii_case(b"close")))
     }
+}
+
+fn saw_framing(framing: BodyFraming, head: &ResponseHead, method: Method) {
+    saw(match framing {
+        _ if method == Method::Head => Kind::HeadAnswer,
+        _ if head.status == 204 => Kind::NoBodyAnswer,
+        BodyFraming::None | BodyFraming::Length(_) => Kind::LengthAnswer,
+        BodyFraming::Chunked => Kind::ChunkedAnswer,
+        BodyFraming::UntilClose => Kind::CloseDelimitedAnswer,
+    });
 }
 
 /// The data of a whole body; `None` when it is visibly broken.

@@ -8,14 +8,18 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
+use std::time::Duration;
 
 use crate::rng::Rng;
-use crate::sim::fault::Faults;
+use crate::sim::fault::{Fault, Faults};
 use crate::sim::net::Net;
+use crate::sim::seen::Seen;
 use crate::time::Mono;
 
 /// A run that takes more steps than this hangs.
 const STEPS_MAX: u64 = 3_000_000;
+/// Longest time that the machine stands still.
+const STALL_US_MAX: u32 = 40_000;
 
 type Task = Pin<Box<dyn Future<Output = ()>>>;
 
@@ -34,6 +38,7 @@ pub struct World {
     pub rng: Rng,
     pub net: Net,
     pub faults: Faults,
+    pub seen: Seen,
     timers: BinaryHeap<Reverse<(u64, u64, usize)>>,
     timer_wakers: Vec<Option<Waker>>,
     timer_serial: u64,
@@ -141,11 +146,23 @@ impl World {
 /// Runs a world until every task has ended or nothing can happen any more. Returns the world and
 /// how many tasks are stuck.
 pub fn run(seed: u64, faults: Faults, loud: bool, main: impl FnOnce()) -> (World, usize) {
+    run_watched(seed, faults, loud, main, || {})
+}
+
+/// The same, with a look at everything after each step.
+pub fn run_watched(
+    seed: u64,
+    faults: Faults,
+    loud: bool,
+    main: impl FnOnce(),
+    mut after_step: impl FnMut(),
+) -> (World, usize) {
     let world = World {
         now: Mono(1_000_000_000),
         rng: Rng::from_u64(seed),
         net: Net::default(),
         faults,
+        seen: Seen::default(),
         timers: BinaryHeap::new(),
         timer_wakers: Vec::new(),
         timer_serial: 0,
@@ -156,6 +173,7 @@ pub fn run(seed: u64, faults: Faults, loud: bool, main: impl FnOnce()) -> (World
     main();
     let mut steps = 0;
     while step() {
+        after_step();
         steps += 1;
         assert!(steps < STEPS_MAX, "seed {seed}: no end after {steps} steps");
     }
@@ -201,21 +219,26 @@ fn step() -> bool {
 }
 
 fn let_time_pass() -> bool {
-    let waker = world(|w| {
+    let due = world(|w| {
         if live_tasks() == 0 {
-            return None;
+            return Vec::new();
         }
-        let Reverse((at, _, slot)) = w.timers.pop()?;
+        let Some(Reverse((at, _, slot))) = w.timers.pop() else { return Vec::new() };
         w.now = w.now.max(Mono(at));
-        w.timer_wakers[slot].take()
-    });
-    match waker {
-        Some(waker) => {
-            waker.wake();
-            true
+        let mut due = vec![w.timer_wakers[slot].take()];
+        if w.strikes(Fault::Stall) {
+            let stall = w.rng.below(STALL_US_MAX);
+            w.now = w.now.after(Duration::from_micros(u64::from(stall)));
+            while w.timers.peek().is_some_and(|Reverse((at, ..))| *at <= w.now.0) {
+                let Reverse((.., slot)) = w.timers.pop().expect("seen above");
+                due.push(w.timer_wakers[slot].take());
+            }
         }
-        None => false,
-    }
+        due
+    });
+    let something = !due.is_empty();
+    due.into_iter().flatten().for_each(Waker::wake);
+    something
 }
 
 /// The world's time, or `otherwise` on a thread without a world.

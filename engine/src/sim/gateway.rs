@@ -1,5 +1,7 @@
 //! A gateway in a world: workers, and the control thread's cores in the place of its shell.
 
+use std::net::IpAddr;
+use std::rc::Rc;
 use std::time::Duration;
 
 use crate::config::{self, Input};
@@ -11,12 +13,16 @@ use crate::control::sockets::Sockets;
 use crate::control::workers::adoptions;
 use crate::rt::{now, sleep_until};
 use crate::sim::exec::{note, spawn};
+use crate::sim::learned::Learned;
 use crate::sim::oracle::Shared;
+use crate::sim::seen::{Kind, Promise, checked, saw};
 use crate::snapshot::Snapshot;
 use crate::time::Mono;
 use crate::worker::mailbox::{Adoption, FromWorker, Mailbox, Outbox, ToWorker, mailbox};
 use crate::worker::{self, Seat, Worker};
 
+/// When numbers are asked for, after a reload.
+const NUMBERS_AFTER: Duration = Duration::from_millis(5);
 /// Buffers above the budget are small, and a connection leases only a few.
 const SMALL_LEASES_MAX: usize = 96;
 
@@ -39,31 +45,38 @@ pub struct Gateway {
     counted: Counted,
     mailboxes: Vec<Mailbox>,
     outbox: Outbox,
+    learned: Learned,
     reports: usize,
     buf_bytes_max: usize,
     oracle: Shared,
 }
 
+/// How a gateway is started.
+#[derive(Clone, Copy)]
+pub struct Size {
+    pub workers: u32,
+    pub buf_bytes_max: usize,
+    /// Of each worker's log.
+    pub ring_bytes: usize,
+}
+
 impl Gateway {
     /// Starts workers on a first configuration.
-    pub fn start(
-        text: &str,
-        workers: u32,
-        seed: u64,
-        buf_bytes_max: usize,
-        oracle: &Shared,
-    ) -> Gateway {
+    pub fn start(text: &str, size: Size, seed: u64, oracle: &Shared) -> Gateway {
+        let Size { workers, buf_bytes_max, ring_bytes } = size;
         let mut gateway = Gateway {
             publisher: Publisher::new(workers),
             sockets: Sockets::new(workers),
             counted: Counted::with_descriptors(20_000, workers, seed),
             mailboxes: Vec::new(),
             outbox: Outbox::new(|| {}),
+            learned: Learned::new(workers),
             reports: 0,
             buf_bytes_max,
             oracle: oracle.clone(),
         };
-        for (id, adoption) in gateway.adoptions(text).into_iter().enumerate() {
+        for (id, mut adoption) in gateway.adoptions(text).into_iter().enumerate() {
+            adoption.log = Some(gateway.learned.log_end(ring_bytes));
             let seat = Seat {
                 id: id as u32,
                 workers,
@@ -85,7 +98,15 @@ impl Gateway {
         let work = async move {
             let inbox = slot.open().expect("simulated");
             let w = Worker::new(&seat);
+            oracle.borrow_mut().workers.push(Rc::downgrade(&w));
             let report = worker::serve(w.clone(), seat.adoption, inbox).await;
+            checked(Promise::NothingLeft);
+            if w.bufs.high_water() > 0 {
+                checked(Promise::WithinBudget);
+            }
+            if report.cut > 0 {
+                saw(Kind::Cut);
+            }
             let mut oracle = oracle.borrow_mut();
             if report.panics > 0 {
                 oracle.violated(format!("{} panics", report.panics));
@@ -114,6 +135,7 @@ impl Gateway {
         };
         let snapshot = self.publisher.publish(snapshot, now());
         let bounds = self.counted.adopt(&snapshot, derived);
+        self.learned.adopt(&snapshot);
         let taken = self.sockets.take(plan);
         let no_logs = taken.0.iter().map(|_| None).collect();
         adoptions(&snapshot, &bounds, taken, no_logs, &self.counted, &Names::default())
@@ -124,26 +146,49 @@ impl Gateway {
         note!("reload");
         self.hear();
         for (worker, adoption) in self.adoptions(text).into_iter().enumerate() {
+            if !adoption.opened.is_empty() {
+                saw(Kind::ListenerOpened);
+            }
             self.mailboxes[worker].send(ToWorker::Adopt(Box::new(adoption)));
         }
     }
 
     fn hear(&mut self) {
-        while let Some((_, message)) = self.outbox.next() {
+        while let Some((worker, message)) = self.outbox.next() {
             match message {
-                FromWorker::Adopted(generation) => _ = self.publisher.adopted(generation),
-                FromWorker::Closed(socket) => self.sockets.closed(socket),
-                FromWorker::Report(_) => self.reports += 1,
+                FromWorker::Adopted(generation) => {
+                    saw(Kind::Reload);
+                    self.publisher.adopted(generation);
+                }
+                FromWorker::Closed(socket) => {
+                    saw(Kind::ListenerGone);
+                    self.sockets.closed(socket);
+                }
+                FromWorker::Numbers(recorder, _) => self.learned.absorb(worker, recorder),
+                FromWorker::Report(report) => {
+                    self.reports += 1;
+                    self.learned.absorb(worker, report.recorder);
+                }
                 FromWorker::Runs(_)
                 | FromWorker::Failed(_)
                 | FromWorker::Pong
-                | FromWorker::Numbers(..)
                 | FromWorker::Untrusted(_)
                 | FromWorker::States(..) => {}
             }
         }
+        self.learned.read_lines(&self.oracle);
         self.publisher.bury();
         self.publisher.free_keys(self.publisher.oldest());
+    }
+
+    /// Asks every worker for its numbers.
+    fn ask_numbers(&mut self) {
+        self.hear();
+        for (worker, mailbox) in self.mailboxes.iter().enumerate() {
+            if let Some(spare) = self.learned.spare(worker) {
+                mailbox.send(ToWorker::Numbers(spare));
+            }
+        }
     }
 
     /// Drains to the end, which must come by the last deadline.
@@ -162,6 +207,11 @@ impl Gateway {
                     Step::CutAll | Step::GiveUp => ToWorker::CutAll,
                 };
                 self.mailboxes.iter().for_each(|mailbox| _ = mailbox.send(message()));
+                if step == Step::CutAll && self.oracle.borrow().cutting {
+                    // Only tunnels are left, and they need no configuration.
+                    self.hear();
+                    self.only_the_present();
+                }
                 self.oracle.borrow_mut().cutting |= step != Step::Close;
                 if step == Step::GiveUp {
                     let mut oracle = self.oracle.borrow_mut();
@@ -175,17 +225,40 @@ impl Gateway {
         }
         // Nobody serves any more: only the present snapshot may be left, and only we hold it.
         self.hear();
+        self.only_the_present();
+        self.nobody_is_counted();
+        self.learned.judge(&mut self.oracle.borrow_mut());
+    }
+
+    fn only_the_present(&self) {
         let alive = self.publisher.alive();
         if alive != 1 {
             self.oracle.borrow_mut().violated(format!("{alive} snapshots are alive at rest"));
         }
     }
 
-    /// What an operator does to it: reloads, then a drain.
+    /// Oracle 4, for what workers count together.
+    fn nobody_is_counted(&self) {
+        let open = self.counted.open();
+        let still = |ip: &IpAddr| {
+            let clients = self.counted.clients();
+            clients.is_some_and(|clients| clients.enter(*ip, 1).is_none())
+        };
+        let known = (1..=3).flat_map(|n| [[10, 0, 2, n], [10, 0, 3, n]]).map(IpAddr::from);
+        let still: Vec<IpAddr> = known.filter(still).collect();
+        if open > 0 || !still.is_empty() {
+            let what = format!("at rest {open} connections are counted, and clients {still:?}");
+            self.oracle.borrow_mut().violated(what);
+        }
+    }
+
+    /// What an operator does to it: reloads, asks for numbers, then a drain.
     pub async fn operate(mut self, reloads: Vec<(Mono, String)>, drain: Mono) {
         for (at, text) in reloads {
             sleep_until(at).await;
             self.reload(&text);
+            sleep_until(at.after(NUMBERS_AFTER)).await;
+            self.ask_numbers();
         }
         sleep_until(drain).await;
         self.hear();

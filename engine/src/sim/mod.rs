@@ -1,15 +1,19 @@
 //! The simulated world: the shells of the engine, run on one thread with virtual time, seeded
 //! scheduling and a network that misbehaves. See docs/simulation.md.
 
+mod ask;
+mod bad;
 mod client;
 mod exec;
 mod fault;
 mod gateway;
 mod hanging;
+mod learned;
 mod net;
 mod oracle;
 mod origin;
 pub mod rt;
+mod seen;
 mod swarm;
 mod timing;
 mod tunnel;

@@ -8,8 +8,12 @@ use std::time::Duration;
 
 use crate::rt::Hangup;
 use crate::sim::exec::World;
-use crate::sim::fault::Faults;
+use crate::sim::fault::Fault;
+use crate::sim::seen::{Kind, Promise};
 use crate::time::Mono;
+
+/// Connections in a listening socket's queue, in worlds where it may overflow.
+const SMALL_QUEUE: usize = 2;
 
 /// Bytes under way and unread in one direction.
 const PIPE_MAX: usize = 24 << 10;
@@ -57,12 +61,31 @@ pub struct Link {
     closed: [bool; 2],
     /// What had arrived at a side when it first said that it is over.
     arrived_at_end: [Option<usize>; 2],
+    from: Option<SocketAddr>,
+    to: Option<SocketAddr>,
+    accepted: bool,
+    /// Its origin has answered all it was asked and waits for more.
+    rests: bool,
+    /// Its origin has sent what nobody asked for.
+    spoiled: bool,
+}
+
+/// What became of an attempt to connect.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Dialled {
+    Made(End),
+    Refused,
+    /// The queue overflows; the attempt goes unanswered.
+    Full,
 }
 
 #[derive(Default)]
 pub struct Net {
     links: Vec<Link>,
     queues: Vec<Queue>,
+    moved: bool,
+    /// How connections to origins were used that should not have been.
+    misused: Vec<String>,
 }
 
 struct Queue {
@@ -85,12 +108,8 @@ fn wake_all(wakers: &mut Vec<Waker>) {
 }
 
 impl World {
-    fn draw(&mut self, one_in: u32) -> bool {
-        Faults::strikes(one_in, &mut self.rng)
-    }
-
     fn travel(&mut self) -> Duration {
-        match self.draw(self.faults.delay) {
+        match self.strikes(Fault::Delay) {
             true => Duration::from_micros(u64::from(self.rng.below(20_000))),
             false => Duration::from_micros(u64::from(self.rng.below(50))),
         }
@@ -122,15 +141,28 @@ impl World {
         }
     }
 
-    /// Puts a new link into the queue of one of an address's sockets. `None`: refused.
-    pub fn dial(&mut self, from: SocketAddr, to: SocketAddr) -> Option<End> {
-        let refused = self.draw(self.faults.refuse) && !is_gateway(to);
+    /// Puts a new link into the queue of one of an address's sockets.
+    pub fn dial(&mut self, from: SocketAddr, to: SocketAddr) -> Dialled {
+        // The gateway is never refused by a fault: those belong to origins.
+        let refused = !is_gateway(to) && self.strikes(Fault::Refuse);
         let is_open = |q: &&mut Queue| q.address == to && q.open && !refused;
         let count = self.net.queues.iter_mut().filter(is_open).count();
-        let which = self.rng.below(count.max(1) as u32) as usize;
-        let queue = self.net.queues.iter_mut().filter(is_open).nth(which)?;
+        if count == 0 {
+            return Dialled::Refused;
+        }
+        let is_small = self.faults.has(Fault::QueueFull);
+        let is_full = self.strikes(Fault::QueueFull); // of others' connections
+        let which = self.rng.below(count as u32) as usize;
+        let queue = self.net.queues.iter_mut().filter(is_open).nth(which).expect("counted");
+        if is_full || is_small && queue.waiting.len() >= SMALL_QUEUE {
+            if !is_full {
+                self.seen.struck(Fault::QueueFull);
+            }
+            return Dialled::Full;
+        }
         let link = self.net.links.len();
-        self.net.links.push(Link::default());
+        self.net.moved = true;
+        self.net.links.push(Link { to: Some(to), from: Some(from), ..Link::default() });
         queue.waiting.push_back((link, from));
         // The worker may be busy with something else for a while.
         let accepters = std::mem::take(&mut queue.accepters);
@@ -138,11 +170,13 @@ impl World {
             let at = self.now.after(Duration::from_micros(u64::from(self.rng.below(200))));
             self.wake_at(at, waker);
         }
-        Some(End { link, side: 0 })
+        Dialled::Made(End { link, side: 0 })
     }
 
     pub fn accept(&mut self, queue: u32) -> Option<(End, SocketAddr)> {
         let (link, from) = self.net.queues[queue as usize].waiting.pop_front()?;
+        self.net.links[link].accepted = true;
+        self.net.moved = true;
         Some((End { link, side: 1 }, from))
     }
 
@@ -157,7 +191,7 @@ impl World {
     }
 
     pub fn can_read(&mut self, end: End, waker: &Waker) -> bool {
-        let spurious = self.draw(self.faults.spurious);
+        let spurious = self.strikes(Fault::Spurious);
         let now = self.now;
         let link = &mut self.net.links[end.link];
         let pipe = &mut link.pipes[end.side];
@@ -167,6 +201,20 @@ impl World {
         }
         pipe.readers.push(waker.clone());
         false
+    }
+
+    /// A wait for readiness is given up.
+    pub fn give_up(&mut self, end: End) {
+        let (now, loses) = (self.now, self.strikes(Fault::LostRace));
+        let pipe = &mut self.net.links[end.link].pipes[end.side];
+        if loses {
+            pipe.under_way.iter_mut().for_each(|(at, _)| *at = now.min(*at));
+        }
+        pipe.arrive(now);
+        self.seen.saw(Kind::WaitGivenUp);
+        if !pipe.arrived.is_empty() || pipe.has_ended(now) {
+            self.seen.saw(Kind::LostRace);
+        }
     }
 
     pub fn can_write(&mut self, end: End, waker: &Waker) -> bool {
@@ -180,7 +228,7 @@ impl World {
     }
 
     pub fn read(&mut self, end: End, room: &mut [u8]) -> io::Result<usize> {
-        let short = self.draw(self.faults.short_read);
+        let short = self.strikes(Fault::ShortRead);
         let now = self.now;
         let link = &mut self.net.links[end.link];
         if link.reset[end.side] {
@@ -203,7 +251,8 @@ impl World {
     }
 
     pub fn write(&mut self, end: End, bytes: &[u8]) -> io::Result<usize> {
-        let short = self.draw(self.faults.short_write);
+        self.note_use(end);
+        let short = self.strikes(Fault::ShortWrite);
         let at = self.now.after(self.travel());
         let link = &mut self.net.links[end.link];
         let other = 1 - end.side;
@@ -228,8 +277,37 @@ impl World {
         Ok(n)
     }
 
-    /// Writes all of `bytes` so that they arrive at one moment.
-    pub fn write_together(&mut self, end: End, bytes: &[u8]) {
+    /// An origin has answered all it was asked.
+    pub fn rest(&mut self, end: End) {
+        self.net.links[end.link].rests = true;
+    }
+
+    /// Nothing was written to `end`'s origin since it rests.
+    pub fn is_at_rest(&self, end: End) -> bool {
+        self.net.links[end.link].rests
+    }
+
+    /// Oracle 3: what the gateway writes to a connection at rest begins another exchange.
+    fn note_use(&mut self, end: End) {
+        if end.side == 1 || !std::mem::take(&mut self.net.links[end.link].rests) {
+            return;
+        }
+        self.seen.checked(Promise::OneAtATime);
+        let is_quiet = self.is_quiet(end);
+        let spoiled = self.net.links[end.link].spoiled;
+        if spoiled || !is_quiet {
+            let how = if is_quiet { "it was spoiled" } else { "bytes or its end wait there" };
+            self.net.misused.push(format!("a connection was used again although {how}"));
+        }
+    }
+
+    /// Writes what nobody asked for, so that it arrives at one moment.
+    pub fn write_unasked(&mut self, end: End, bytes: &[u8]) {
+        self.net.links[end.link].spoiled = true;
+        self.write_together(end, bytes);
+    }
+
+    fn write_together(&mut self, end: End, bytes: &[u8]) {
         let other = 1 - end.side;
         let pipe = &mut self.net.links[end.link].pipes[other];
         let at = self.now.max(pipe.last_arrival());
@@ -274,6 +352,7 @@ impl World {
             return;
         }
         link.closed[end.side] = true;
+        self.net.moved = true;
         self.note_end(end);
         let link = &mut self.net.links[end.link];
         let unread = link.pipes[end.side].held() > 0;
@@ -345,6 +424,27 @@ impl World {
 }
 
 impl Net {
+    /// Connections that the gateway has accepted and not closed: from where, to where.
+    pub fn open_clients(&self) -> impl Iterator<Item = (SocketAddr, SocketAddr)> {
+        let open = self.links.iter().filter(|l| l.accepted && !l.closed[1]);
+        open.filter_map(|l| Some((l.from?, l.to.filter(|to| is_gateway(*to))?)))
+    }
+
+    pub fn misused(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.misused)
+    }
+
+    /// Whether a connection was made, accepted or closed since the last time this was asked.
+    pub fn has_moved(&mut self) -> bool {
+        std::mem::take(&mut self.moved)
+    }
+
+    /// Connections that the gateway has made to origins and not closed.
+    pub fn open_upstream(&self) -> usize {
+        let open = self.links.iter().filter(|l| !l.closed[0]);
+        open.filter(|l| l.to.is_some_and(|to| !is_gateway(to))).count()
+    }
+
     /// Ends that nobody closed.
     pub fn open_ends(&self) -> usize {
         let links = self.links.iter();
@@ -352,7 +452,6 @@ impl Net {
     }
 }
 
-/// The gateway is never refused by a fault: those belong to origins.
 pub fn is_gateway(address: SocketAddr) -> bool {
     address.ip() == std::net::Ipv4Addr::new(10, 0, 0, 1)
 }

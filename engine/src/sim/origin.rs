@@ -9,19 +9,27 @@ use parser::scan::HeadScan;
 use parser::{Limits, Method};
 
 use crate::h1::relay::{Body, Out};
+use crate::rng::Rng;
 use crate::rt::{Listener, Peer, Stream, pause};
-use crate::sim::client::{Reader, read_body};
+use crate::sim::ask::write_chunks;
+use crate::sim::bad;
+use crate::sim::client::{Reader, read_body, write, write_paced};
 use crate::sim::exec::{note, spawn, world};
-use crate::sim::fault::Faults;
-use crate::sim::oracle::{Shared, answer_body};
+use crate::sim::fault::{Fault, strikes};
+use crate::sim::oracle::{Flaw, Shared, answer_body};
+use crate::sim::seen::{Kind, Promise, checked, saw};
 use crate::sim::tunnel;
-
-fn strikes(pick: impl Fn(&Faults) -> u32) -> bool {
-    world(|w| Faults::strikes(pick(&w.faults), &mut w.rng))
-}
 
 fn below(n: u32) -> u32 {
     world(|w| w.rng.below(n))
+}
+
+fn fresh_rng() -> Rng {
+    world(|w| Rng::from_u64(w.rng.next_u64()))
+}
+
+async fn some_ms(most: u32) {
+    pause(Duration::from_millis(u64::from(below(most)))).await;
 }
 
 /// Accepts for ever; the world ends it.
@@ -51,11 +59,19 @@ pub async fn origin(at: SocketAddr, oracle: Shared, until: crate::time::Mono) {
     }
 }
 
+/// One request as an origin reads it.
+struct Asked {
+    nonce: u64,
+    method: Method,
+    framing: BodyFraming,
+    expects: bool,
+}
+
 async fn serve(stream: Stream, oracle: Shared) {
-    let mut reader = Reader { stream: &stream, buf: Vec::new() };
+    let mut reader = Reader::new(&stream);
     let limits = Limits::default();
     let mut head = RequestHead::with_capacity(64);
-    loop {
+    for served in 0.. {
         let mut scan = HeadScan::request();
         let len = loop {
             match scan.push(&reader.buf, &limits) {
@@ -80,128 +96,211 @@ async fn serve(stream: Stream, oracle: Shared) {
             return oracle.borrow_mut().violated("an origin got a request out of step".to_owned());
         };
         note!("origin gets {} {nonce}", head.method.name());
+        if served > 0 {
+            saw(Kind::Reused);
+        }
+        checked(Promise::OneAtATime);
         oracle.borrow_mut().origin_saw_head(nonce);
         let Ok(framing) = request_framing(&head, &bytes) else {
             return oracle.borrow_mut().violated("an origin got a bad framing".to_owned());
         };
-        if head.fields.named(&bytes, b"upgrade").next().is_some() {
+        let asks_upgrade = head.fields.named(&bytes, b"upgrade").next().is_some();
+        if asks_upgrade && !strikes(Fault::UpgradeRefused) {
             return tunnel::echo(&mut reader, nonce).await;
         }
-        if !exchange(&mut reader, &head, framing, nonce, &oracle).await {
+        let expects = head.fields.named(&bytes, b"expect").next().is_some();
+        let asked = Asked { nonce, method: head.method, framing, expects };
+        if !exchange(&mut reader, &asked, &oracle).await {
             return;
         }
     }
 }
 
 /// One request; false ends the connection.
-async fn exchange(
-    reader: &mut Reader<'_>,
-    head: &RequestHead,
-    framing: BodyFraming,
-    nonce: u64,
-    oracle: &Shared,
-) -> bool {
-    if strikes(|f| f.origin_reset) {
+async fn exchange(reader: &mut Reader<'_>, asked: &Asked, oracle: &Shared) -> bool {
+    let nonce = asked.nonce;
+    if strikes(Fault::OriginReset) {
         note!("origin resets {nonce}");
         world(|w| w.reset(reader.stream.end));
         return false;
     }
-    let early = strikes(|f| f.early_answer) && framing != BodyFraming::None;
-    if !early {
-        let body = Body::new(framing, Out::Data, &Limits::default());
-        let Some(body) = read_body(reader, body).await else { return false };
-        oracle.borrow_mut().origin_saw_body(nonce, &body);
+    let has_body = asked.framing != BodyFraming::None;
+    if has_body && strikes(Fault::OriginLeavesBody) {
+        let _ = reader.more().await;
+        return false;
     }
-    if strikes(|f| f.origin_slow) {
-        pause(Duration::from_millis(u64::from(below(40_000)))).await;
-    }
-    if strikes(|f| f.interim) {
-        let interim: &[u8] = b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n";
-        if !write(reader.stream, interim).await {
+    let closes_early = has_body && strikes(Fault::EarlyAnswer);
+    let goes_on = has_body && !closes_early && strikes(Fault::EarlyAndGoesOn);
+    if closes_early || goes_on {
+        saw(Kind::EarlyAnswer);
+    } else {
+        let told = !asked.expects || below(3) == 0 || write(reader.stream, CONTINUE).await;
+        if !told || !take_body(reader, asked, oracle).await {
             return false;
         }
     }
-    if strikes(|f| f.bad_answer) {
+    if strikes(Fault::OriginSlow) {
+        some_ms(40_000).await;
+    }
+    if strikes(Fault::Interim) && !interims(reader.stream).await {
+        return false;
+    }
+    if strikes(Fault::BadAnswer) {
         note!("origin answers {nonce} badly");
-        const BAD: [&[u8]; 5] = [
-            b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\nhello",
-            b"HTTP/1.1 200 OK\nContent-Length: 0\n\n",
-            b"HTTP/1.1 200 OK\r\nContent-Length: 5, 5\r\n\r\nhello",
-            b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n",
-            b"SSH-2.0-OpenSSH\r\n\r\n",
-        ];
-        write(reader.stream, BAD[below(5) as usize]).await;
+        oracle.borrow_mut().origin_breaks(nonce, Flaw::Head);
+        write(reader.stream, &bad::answer_head(&mut fresh_rng())).await;
         return false;
     }
-    let (wire, close) = draw_answer(head.method, nonce);
-    let truncates = strikes(|f| f.origin_truncates);
-    let extra = strikes(|f| f.extra_bytes) && !truncates && !close && !early;
-    let mut end = if truncates { below(wire.len() as u32) as usize } else { wire.len() };
-    let mut wire = wire;
-    if extra {
-        // A desync in the making: nobody may ever read this as an answer. It arrives together
-        // with the answer's last byte; what comes later can't be told from an answer.
-        end -= 1;
-        wire.extend_from_slice(b"HTTP/1.1 200 OK\r\nX-Nonce: 7\r\nContent-Length: 0\r\n\r\n");
-    }
-    if !write(reader.stream, &wire[..end]).await || truncates || close || early {
+    if asked.method != Method::Head && strikes(Fault::BadAnswerBody) {
+        note!("origin answers {nonce} with a bad body");
+        oracle.borrow_mut().origin_breaks(nonce, Flaw::Body);
+        let wire = bad::answer_body(&mut fresh_rng(), nonce);
+        write_paced(reader.stream, &wire, below(2) == 0).await;
         return false;
     }
-    if extra {
-        world(|w| w.write_together(reader.stream.end, &wire[end..]));
+    let answer = draw_answer(asked.method, nonce);
+    if closes_early || goes_on {
+        oracle.borrow_mut().origin_is_early(nonce, answer.is_one_piece());
     }
-    if strikes(|f| f.origin_closes_idle) {
+    let stays = send(reader.stream, answer, !closes_early && !goes_on).await && !closes_early;
+    if !stays || goes_on && !take_body(reader, asked, oracle).await {
+        return false;
+    }
+    world(|w| w.rest(reader.stream.end));
+    if strikes(Fault::LateExtraBytes) {
+        pause(Duration::from_micros(u64::from(below(3000)))).await;
+        // Behind the next request they could not be told from its answer.
+        if world(|w| w.is_at_rest(reader.stream.end)) {
+            world(|w| w.write_unasked(reader.stream.end, EXTRA));
+        }
+    }
+    if strikes(Fault::OriginClosesIdle) {
         pause(Duration::from_micros(u64::from(below(3000)))).await;
         return false;
     }
     true
 }
 
-/// A legal answer in one of its framings, and whether the connection ends with it.
-fn draw_answer(method: Method, nonce: u64) -> (Vec<u8>, bool) {
-    let len = [0, 1, 300, 5_000, 70_000][below(5) as usize];
-    let body = answer_body(nonce, len);
-    let mut wire = format!("HTTP/1.1 200 OK\r\nX-Nonce: {nonce}\r\n").into_bytes();
-    if method == Method::Head {
-        wire.extend_from_slice(format!("Content-Length: {len}\r\n\r\n").as_bytes());
-        return (wire, false);
-    }
-    match below(4) {
-        0 => {
-            wire.extend_from_slice(b"Transfer-Encoding: chunked\r\n\r\n");
-            for part in body.chunks(1 + below(9000) as usize) {
-                wire.extend_from_slice(format!("{:x}\r\n", part.len()).as_bytes());
-                wire.extend_from_slice(part);
-                wire.extend_from_slice(b"\r\n");
-            }
-            wire.extend_from_slice(b"0\r\nX-Sum: 1\r\n\r\n");
-            (wire, false)
-        }
-        1 => {
-            wire.extend_from_slice(format!("Content-Length: {len}\r\n").as_bytes());
-            wire.extend_from_slice(b"Connection: close\r\n\r\n");
-            wire.extend_from_slice(&body);
-            (wire, true)
-        }
-        _ => {
-            wire.extend_from_slice(format!("Content-Length: {len}\r\n\r\n").as_bytes());
-            wire.extend_from_slice(&body);
-            (wire, false)
-        }
-    }
+const EXTRA: &[u8] = b"HTTP/1.1 200 OK\r\nX-Nonce: 7\r\nContent-Length: 0\r\n\r\n";
+/// Longest answer that surely arrives at once.
+const ONE_PIECE_MAX: usize = 6000;
+const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
+
+/// Reads a request's body and shows it to the oracle. False: it was cut short.
+async fn take_body(reader: &mut Reader<'_>, asked: &Asked, oracle: &Shared) -> bool {
+    reader.is_slow = strikes(Fault::OriginReadsSlowly);
+    let body = Body::new(asked.framing, Out::Data, &Limits::default());
+    let Some(body) = read_body(reader, body).await else { return false };
+    reader.is_slow = false;
+    oracle.borrow_mut().origin_saw_body(asked.nonce, &body);
+    true
 }
 
-pub(super) async fn write(stream: &Stream, mut bytes: &[u8]) -> bool {
-    while !bytes.is_empty() {
-        match stream.try_write(bytes, &[]) {
-            Ok(n) => bytes = &bytes[n..],
-            Err(e) if e.kind() == std::io::ErrorKind::WouldBlock => {
-                if stream.wait_writable().await.is_err() {
-                    return false;
-                }
-            }
-            Err(_) => return false,
+async fn interims(stream: &Stream) -> bool {
+    const INTERIMS: [&[u8]; 3] = [
+        b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n",
+        b"HTTP/1.1 102 Processing\r\n\r\n",
+        b"HTTP/1.1 100 Continue\r\n\r\n",
+    ];
+    for _ in 0..=below(3) {
+        if !write(stream, INTERIMS[below(3) as usize]).await {
+            return false;
         }
     }
     true
+}
+
+/// Sends an answer, or a part of it. False: that ends the connection.
+async fn send(stream: &Stream, answer: Answer, may_add: bool) -> bool {
+    let Answer { mut wire, closes, until_close } = answer;
+    let truncates = strikes(Fault::OriginTruncates);
+    let extra = may_add && !truncates && !closes && strikes(Fault::ExtraBytes);
+    let mut end = if truncates { below(wire.len() as u32) as usize } else { wire.len() };
+    if extra {
+        // A desync in the making: nobody may ever read this as an answer. It arrives together
+        // with the answer's last byte; what comes later can't be told from an answer.
+        end -= 1;
+        wire.extend_from_slice(EXTRA);
+    }
+    let drips = strikes(Fault::OriginDrips);
+    let is_sent = write_paced(stream, &wire[..end], drips).await;
+    if truncates && until_close {
+        world(|w| w.reset(stream.end)); // a plain end would be the body's
+    }
+    if !is_sent || truncates || closes {
+        return false;
+    }
+    if extra {
+        world(|w| w.write_unasked(stream.end, &wire[end..]));
+    }
+    true
+}
+
+/// An answer on the wire.
+struct Answer {
+    wire: Vec<u8>,
+    /// The connection ends with it, and maybe only that ends the body.
+    closes: bool,
+    until_close: bool,
+}
+
+impl Answer {
+    /// Whoever reads its head reads all of it, and sees that.
+    fn is_one_piece(&self) -> bool {
+        const SPLITS: [Fault; 4] =
+            [Fault::ShortRead, Fault::ShortWrite, Fault::OriginDrips, Fault::LateTail];
+        let is_split = SPLITS.iter().any(|fault| world(|w| w.faults.has(*fault)));
+        let ends_plainly = !self.until_close && !self.wire.ends_with(b"X-Sum: 1\r\n\r\n");
+        !is_split && ends_plainly && self.wire.len() < ONE_PIECE_MAX
+    }
+}
+
+/// A legal answer in one of its framings.
+fn draw_answer(method: Method, nonce: u64) -> Answer {
+    let len = [0, 1, 300, 5_000, 70_000][below(5) as usize];
+    let body = answer_body(nonce, len);
+    let start = |version: &str, status: &str, len: usize| {
+        format!("HTTP/{version} {status}\r\nX-Nonce: {nonce}\r\nX-Length: {len}\r\n").into_bytes()
+    };
+    let mut wire = start("1.1", "200 OK", len);
+    let (mut closes, mut until_close) = (false, false);
+    if method == Method::Head {
+        wire.extend_from_slice(format!("Content-Length: {len}\r\n\r\n").as_bytes());
+        return Answer { wire, closes, until_close };
+    }
+    let length = format!("Content-Length: {len}\r\n");
+    match below(8) {
+        0 | 1 => {
+            wire.extend_from_slice(b"Transfer-Encoding: chunked\r\n\r\n");
+            write_chunks(&mut wire, &body, 1 + below(9000) as usize);
+            let trailers = below(2) == 0;
+            wire.extend_from_slice(if trailers { b"0\r\nX-Sum: 1\r\n\r\n" } else { b"0\r\n\r\n" });
+        }
+        2 => {
+            (closes, until_close) = (true, true);
+            wire.extend_from_slice(b"\r\n");
+            wire.extend_from_slice(&body);
+        }
+        3 => {
+            closes = true;
+            wire = start("1.0", "200 OK", len);
+            saw(Kind::Http10Answer);
+            wire.extend_from_slice(format!("{length}\r\n").as_bytes());
+            wire.extend_from_slice(&body);
+        }
+        4 => {
+            closes = true;
+            wire.extend_from_slice(format!("{length}Connection: close\r\n\r\n").as_bytes());
+            wire.extend_from_slice(&body);
+        }
+        5 => {
+            wire = start("1.1", "204 No Content", 0);
+            wire.extend_from_slice(b"\r\n");
+        }
+        _ => {
+            wire.extend_from_slice(format!("{length}\r\n").as_bytes());
+            wire.extend_from_slice(&body);
+        }
+    }
+    Answer { wire, closes, until_close }
 }

@@ -5,19 +5,24 @@ use std::future::{Future, poll_fn};
 use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
+use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Poll, Waker};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 pub use crate::rt::net::Peer;
 pub use crate::rt::uring::{Ran, entropy, run};
 use crate::rt::{Hangup, Shut};
 use crate::sim::exec::{self, world};
-use crate::sim::net::End;
+use crate::sim::fault::{Fault, strikes};
+use crate::sim::net::{Dialled, End, is_gateway};
 use crate::snapshot::EndpointAddress;
 use crate::time::Mono;
 
 pub use exec::sleep_until;
+
+/// How often an attempt to connect is made before it has timed out: 127 s in all.
+const SYN_REPEATS: u32 = 7;
 
 pub fn now() -> Mono {
     // A thread without a world (a core's own test) stands still at one second.
@@ -57,11 +62,14 @@ pub struct Stream {
     pub end: End,
     read: Cell<u64>,
     written: Cell<u64>,
+    /// Somebody waits for bytes.
+    waits: Cell<bool>,
 }
 
 impl Stream {
     fn of(end: End) -> Stream {
-        Stream { end, read: Cell::new(0), written: Cell::new(0) }
+        let (read, written, waits) = Default::default();
+        Stream { end, read, written, waits }
     }
 
     pub fn bytes_read(&self) -> u64 {
@@ -80,25 +88,28 @@ impl Stream {
     }
 
     pub async fn dial(from: SocketAddr, to: SocketAddr) -> io::Result<Stream> {
+        let mut attempt = Attempt { from, to, is_over: false };
         let (wait, lost) = world(|w| {
-            let lost = crate::sim::fault::Faults::strikes(w.faults.blackhole, &mut w.rng)
-                && !crate::sim::net::is_gateway(to);
+            let lost = !is_gateway(to) && w.strikes(Fault::Blackhole);
             (Duration::from_micros(u64::from(w.rng.below(300))), lost)
         });
-        if lost {
-            pause(Duration::from_secs(130)).await;
-            return Err(io::ErrorKind::TimedOut.into());
-        }
         pause(wait).await;
-        match world(|w| w.dial(from, to)) {
-            Some(end) => Ok(Stream::of(end)),
-            None => Err(io::ErrorKind::ConnectionRefused.into()),
+        // As Linux repeats a SYN: 1, 3, 7… seconds after the first.
+        for repeats in 0..SYN_REPEATS {
+            let dialled = if lost { Dialled::Full } else { world(|w| w.dial(from, to)) };
+            attempt.is_over = dialled != Dialled::Full;
+            match dialled {
+                Dialled::Made(end) => return Ok(Stream::of(end)),
+                Dialled::Refused => return Err(io::ErrorKind::ConnectionRefused.into()),
+                Dialled::Full => pause(Duration::from_secs(1 << repeats)).await,
+            }
         }
+        attempt.is_over = true;
+        Err(io::ErrorKind::TimedOut.into())
     }
 
-    pub async fn wait_readable(&self) -> io::Result<()> {
-        let ready = |w: &Waker| world(|world| world.can_read(self.end, w));
-        poll_fn(|cx| if ready(cx.waker()) { Poll::Ready(Ok(())) } else { Poll::Pending }).await
+    pub fn wait_readable(&self) -> Readable<'_> {
+        Readable(self)
     }
 
     pub async fn wait_writable(&self) -> io::Result<()> {
@@ -145,6 +156,46 @@ impl Stream {
 
     pub fn handle(&self) -> i32 {
         (self.end.link * 2 + self.end.side) as i32
+    }
+}
+
+/// An attempt to connect, which may be given up.
+struct Attempt {
+    from: SocketAddr,
+    to: SocketAddr,
+    is_over: bool,
+}
+
+impl Drop for Attempt {
+    fn drop(&mut self) {
+        // Given up too late: it was made, and is closed at once.
+        if !self.is_over && strikes(Fault::LateConnect) {
+            let dialled = world(|w| w.dial(self.from, self.to));
+            if let Dialled::Made(end) = dialled {
+                world(|w| w.close(end));
+            }
+        }
+    }
+}
+
+/// A wait for bytes, which may be given up.
+pub struct Readable<'s>(&'s Stream);
+
+impl Future for Readable<'_> {
+    type Output = io::Result<()>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let ready = world(|w| w.can_read(self.0.end, cx.waker()));
+        self.0.waits.set(!ready);
+        if ready { Poll::Ready(Ok(())) } else { Poll::Pending }
+    }
+}
+
+impl Drop for Readable<'_> {
+    fn drop(&mut self) {
+        if self.0.waits.replace(false) {
+            world(|w| w.give_up(self.0.end));
+        }
     }
 }
 

@@ -9,7 +9,7 @@ use crate::rt::{Listener, Stream, now, pause};
 use crate::sim::client::Reader;
 use crate::sim::exec::{self, spawn};
 use crate::sim::fault::Faults;
-use crate::sim::gateway::Gateway;
+use crate::sim::gateway::{Gateway, Size};
 use crate::sim::oracle::Shared;
 use crate::time::Mono;
 
@@ -21,6 +21,7 @@ struct Saw {
     end_ms: u64,
 }
 
+const SIZE: Size = Size { workers: 1, buf_bytes_max: 1 << 20, ring_bytes: 1 << 16 };
 const START: Mono = Mono(1_000_000_000);
 
 fn ms() -> u64 {
@@ -38,7 +39,7 @@ where
     O: Future<Output = ()> + 'static,
 {
     let text = format!(
-        "[listener.web]\naddress = \"10.0.0.1:8080\"\n[upstream.app]\nendpoints = \
+        "[log.access]\n[listener.web]\naddress = \"10.0.0.1:8080\"\n[upstream.app]\nendpoints = \
          [\"10.0.1.1:9000\"]\n[route.app]\nto = \"app\"\n{route}\n"
     );
     let saw: Rc<RefCell<(Saw, Saw)>> = Rc::default();
@@ -46,7 +47,7 @@ where
     let (_, stuck) = exec::run(1, Faults::default(), false, move || {
         let gateway = SocketAddr::from(([10, 0, 0, 1], 8080));
         let oracle = Shared::default();
-        let running = Gateway::start(&text, 1, 1, 1 << 20, &oracle);
+        let running = Gateway::start(&text, SIZE, 1, &oracle);
         spawn(serve_origin(origin, at_origin), || {});
         let client = async move {
             let from = SocketAddr::from(([10, 0, 2, 1], 1));
@@ -84,7 +85,7 @@ async fn serve_origin<O: Future<Output = ()> + 'static>(
 
 /// Reads to the end.
 async fn watch(stream: &Stream) -> Saw {
-    let mut reader = Reader { stream, buf: Vec::new() };
+    let mut reader = Reader::new(stream);
     let mut saw = Saw::default();
     while let Ok(true) = reader.more().await {
         if saw.first_ms == 0 {
@@ -370,6 +371,18 @@ fn a_half_close_behind_pipelined_requests_waits_for_their_answers() {
     };
     let (client, _) = play("", script, silent);
     assert!(client.end_ms <= 100 && client.bytes.is_empty(), "{client:?}");
+}
+
+#[test]
+fn an_answer_to_half_a_request_says_that_it_is_the_last_one() {
+    let script = |s: Rc<Stream>| async move {
+        write(&s, "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9000\r\n\r\nhalf");
+    };
+    let answer = |s: Rc<Stream>| async move { write(&s, OK) };
+    let (client, _) = play("", script, answer);
+    starts(&client, "HTTP/1.1 200 ");
+    let text = String::from_utf8_lossy(&client.bytes).to_ascii_lowercase();
+    assert!(text.contains("connection: close\r\n"), "{text}");
 }
 
 #[test]

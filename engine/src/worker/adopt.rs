@@ -4,6 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use crate::ids::SocketId;
+use crate::metrics::expose::Standing;
 use crate::rt;
 use crate::rt::timer::Cut;
 use crate::worker::Worker;
@@ -34,12 +35,18 @@ impl Worker {
             ToWorker::CutAll => self.cut(Cut::All),
             ToWorker::Numbers(spare) => {
                 let counted = self.recorder.replace(spare);
-                self.outbox.tell(self.id, FromWorker::Numbers(counted, self.panics.get()));
+                self.outbox.tell(self.id, FromWorker::Numbers(counted, self.standing()));
             }
             ToWorker::Resolved(resolved) => self.view().resolve(&resolved),
             ToWorker::Ping => self.outbox.tell(self.id, FromWorker::Pong),
             ToWorker::States(asked) => self.tell_states(&asked),
         }
+    }
+
+    fn standing(&self) -> Standing {
+        let (busy, tunnels) = (u64::from(self.slots.used()), u64::from(self.tunnels.get()));
+        let panics = u64::from(self.panics.get());
+        Standing { panics, requests: busy.saturating_sub(tunnels), tunnels }
     }
 
     fn tell_states(&self, asked: &AskedStates) {

@@ -51,6 +51,8 @@ struct Begun {
     keep_until: Option<Mono>,
     events: bool,
     is_tunnel: bool,
+    /// `Connection` names fields of the origin's own.
+    nominates: bool,
 }
 
 enum Seen {
@@ -234,6 +236,7 @@ fn look(
         keep_until,
         events: answer.is_event_stream(buf),
         is_tunnel,
+        nominates: answer.options.nominated,
     };
     let head_len = answer.head.len as usize;
     drop(answer);
@@ -262,7 +265,7 @@ async fn body(
     mut out: Scratch,
     begun: Begun,
 ) -> Result<Answered, Failure> {
-    let Begun { status, mut body, close, keep_until, events, .. } = begun;
+    let Begun { status, mut body, close, keep_until, events, nominates, .. } = begun;
     let w = &x.conn.w;
     let mut writing = Pace::of_body(x);
     let silence = if events { x.route.tunnel_timeout } else { x.route.body_timeout };
@@ -272,7 +275,9 @@ async fn body(
     loop {
         let mut aux = w.scratch();
         let input = buf.as_ref().map_or(&[][..], Buf::filled);
-        let step = body.step(input, &mut aux, &mut w.trailers.borrow_mut(), |_| false);
+        // The head is gone: where it nominated anything, no trailer is known to be for the client
+        // as well, and any may be left out (RFC 9110 §6.5.1).
+        let step = body.step(input, &mut aux, &mut w.trailers.borrow_mut(), |_| nominates);
         // The head waits in `out` for the first part.
         let broken = if out.is_empty() { Failure::Truncated } else { Failure::BadAnswer };
         let step = step.map_err(|_| broken)?;

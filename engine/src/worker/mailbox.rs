@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::ids::{Key, ListenerId, SocketId};
 use crate::limit::clients::ClientCounts;
 use crate::log::ring::Producer;
+use crate::metrics::expose::Standing;
 use crate::metrics::recorder::Recorder;
 use crate::rt::Ran;
 use crate::rt::alarm::Alarm;
@@ -74,8 +75,8 @@ pub enum FromWorker {
     Failed(std::io::Error),
     /// It uses this generation for all that begins.
     Adopted(u64),
-    /// What it has counted since the last time.
-    Numbers(Box<Recorder>, u32),
+    /// What it has counted since the last time, and how it stands.
+    Numbers(Box<Recorder>, Standing),
     /// A peer with a private address speaks of clients in `X-Forwarded-For`, and is not believed.
     /// Said once.
     Untrusted(IpAddr),

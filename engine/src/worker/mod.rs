@@ -291,6 +291,23 @@ impl Worker {
         let held: Vec<_> = held.iter().filter(|h| h.1 > 0).collect();
         (!held.is_empty()).then(|| format!("not at rest: {held:?}"))
     }
+
+    /// What is in use beyond what is open, between two steps; for tests.
+    #[cfg(test)]
+    pub fn overcommitted(&self) -> Option<String> {
+        for upstream in &self.view().upstreams {
+            let (open, open_max) = (upstream.open.get(), upstream.open_max.get());
+            let (idle, used) = (upstream.idle_len() as u32, upstream.inflight());
+            if idle + used > open || open > open_max {
+                let what = format!("{idle} idle and {used} in use of {open} of {open_max}");
+                return Some(format!("upstream connections: {what}"));
+            }
+        }
+        let (slots, connections) = (self.slots.used(), self.connections.get());
+        let (watches, tunnels) = (self.timers.live(), self.tunnels.get());
+        let is_less = slots.max(tunnels) <= connections && connections <= watches;
+        (!is_less).then(|| format!("{slots} slots, {connections} connections, {watches} watches"))
+    }
 }
 
 fn fields_max(snapshot: &Snapshot) -> u16 {

@@ -23,18 +23,21 @@ const REPLY_MAX: std::time::Duration = std::time::Duration::from_secs(10);
 
 /// Refuses a head that breaks the rules. Nothing after it can be trusted.
 pub async fn refuse_head(conn: &Conn, buf: &Buf, request: &Request, e: ParseError) -> Next {
-    let problem = Problem::of_status(e.kind.status());
+    let problem = Problem::of_head(e.kind);
     let request_id = request_id(conn, request, buf.filled());
+    let reason = reason_of(problem);
+    let is_asked = request.is_read && conn.is_trusted(&conn.view());
     let details = ProblemDetails {
         detail: e.kind.text(),
         request_id: request_id.as_bytes(),
         html: wants_html(request, buf.filled()),
         allow: if problem == Problem::MethodNotAllowed { KNOWN_METHODS } else { "" },
+        reason: Some(reason.word()).filter(|_| is_asked && request.asks_reason(buf.filled())),
     };
     let head_only = request.head.method == Method::Head;
-    write_problem(conn, problem, &details, true, head_only, false).await;
-    let done = Done::new(problem.status(), Next::Linger, buf.len()).because(reason_of(problem));
     let from = From::now(conn, rt::cached_now(), buf.len());
+    write_problem(conn, problem, &details, true, head_only, false).await;
+    let done = Done::new(problem.status(), Next::Linger, buf.len()).because(reason);
     learn_unrouted(conn, &conn.view(), request, buf.filled(), &done, from);
     Next::Linger
 }
@@ -49,10 +52,10 @@ fn request_id(conn: &Conn, request: &Request, bytes: &[u8]) -> RequestId {
 
 /// Tells a client that its head did not come in time.
 pub async fn timed_out(conn: &Conn, buf: &Buf, request: &Request) -> Next {
+    let from = From::now(conn, rt::cached_now(), buf.len());
     let next = problem(conn, buf, request, Problem::RequestTimeout, "").await;
     let status = Problem::RequestTimeout.status();
     let done = Done::new(status, next, buf.len()).because(Reason::HeadTimeout);
-    let from = From::now(conn, rt::cached_now(), buf.len());
     learn_unrouted(conn, &conn.view(), request, buf.filled(), &done, from);
     next
 }
@@ -72,11 +75,13 @@ pub async fn problem(
     let stays = may_stay && request.persistent && body_in(request, bytes).is_some();
     let close = !stays || conn.is_draining();
     let request_id = request_id(conn, request, bytes);
+    let is_asked = is_read && conn.is_trusted(&conn.view()) && request.asks_reason(bytes);
     let details = ProblemDetails {
         detail: "",
         request_id: request_id.as_bytes(),
         html: wants_html(request, bytes),
         allow,
+        reason: Some(reason_of(problem).word()).filter(|_| is_asked),
     };
     let head_only = is_read && request.head.method == Method::Head;
     let keep_alive = !close && request.is_http10();
@@ -126,6 +131,8 @@ pub async fn fail(x: &Exchange<'_>, failure: Failure) -> Done {
         request_id: x.request_id.as_bytes(),
         html: wants_html(x.request, x.bytes),
         allow: "",
+        reason: Some(failure.reason().word())
+            .filter(|_| x.trusted && x.request.asks_reason(x.bytes)),
     };
     let head_only = x.request.head.method == Method::Head;
     let keep_alive = !close && x.request.is_http10();

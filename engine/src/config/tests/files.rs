@@ -33,6 +33,15 @@ fn files_are_one_configuration() {
     assert_eq!(folders, ["conf.d", "conf.d/x", "conf.d/y"]);
 }
 
+/// What follows a missing quote is not taken for names of files.
+#[test]
+fn a_broken_include_is_one_mistake() {
+    let text = format!("include = [\"a.toml]\n[route.a]\npath = \"/x\"\n{TO}");
+    let loaded = load_files(&[("busbar.toml", text.as_str()), ("path", "no TOML")]);
+    let codes: Vec<&str> = loaded.diagnostics.list().iter().map(|d| d.code).collect();
+    assert_eq!(codes, ["E100"]);
+}
+
 #[test]
 fn programs_are_told_of_both_files() {
     let loaded = load_files(&[
