@@ -86,10 +86,12 @@ impl Consumer {
     /// The oldest record, into `out`. False when there is none.
     pub fn pop(&mut self, out: &mut Vec<u8>) -> bool {
         let ring = &*self.ring;
-        if ring.head.load(Ordering::Acquire) == self.tail {
+        let head = ring.head.load(Ordering::Acquire);
+        if head == self.tail {
             return false;
         }
         let len = ring.at(self.tail).load(Ordering::Relaxed) as usize;
+        debug_assert!(words_of(len) <= head - self.tail, "no record ends behind what was pushed");
         out.clear();
         for i in 0..words_of(len) - 1 {
             let word = ring.at(self.tail + 1 + i).load(Ordering::Relaxed);
