@@ -91,10 +91,12 @@ impl Consumer {
     /// The oldest record, into `out`. False when there is none.
     pub fn pop(&mut self, out: &mut Vec<u8>) -> bool {
         let ring = &*self.ring;
-        if ring.head.load(Ordering::Acquire) == self.tail {
+        let head = ring.head.load(Ordering::Acquire);
+        if head == self.tail {
             return false;
         }
         let len = ring.at(self.tail).load(Ordering::Relaxed) as usize;
+        debug_assert!(words_of(len) <= head - self.tail, "no record ends behind what was pushed");
         out.resize(len.next_multiple_of(8), 0);
         for (i, word) in out.as_chunks_mut().0.iter_mut().enumerate() {
             *word = ring.at(self.tail + 1 + i as u64).load(Ordering::Relaxed).to_le_bytes();

@@ -238,6 +238,19 @@ mod tests {
     }
 
     #[test]
+    fn no_two_leases_share_a_block() {
+        let pool = BufPool::new(1 << 20);
+        drop(pool.lease()); // a free block, which the next lease takes
+        let mut leases: Vec<Buf> = (0..3).map(|_| pool.lease()).collect();
+        for (mark, lease) in leases.iter_mut().enumerate() {
+            lease.extend(&[mark as u8; 9]);
+        }
+        for (mark, lease) in leases.iter().enumerate() {
+            assert_eq!(lease.filled(), [mark as u8; 9]);
+        }
+    }
+
+    #[test]
     fn above_the_bound_leases_are_small_and_grow_when_full() {
         let pool = BufPool::new(BLOCK);
         let _big = pool.lease();
