@@ -23,6 +23,7 @@ const REPLY_MAX: std::time::Duration = std::time::Duration::from_secs(10);
 
 /// Refuses a head that breaks the rules. Nothing after it can be trusted.
 pub async fn refuse_head(conn: &Conn, buf: &Buf, request: &Request, e: ParseError) -> Next {
+    let from = From::now(conn, rt::cached_now(), buf.len());
     let problem = Problem::of_status(e.kind.status());
     let request_id = request_id(conn, request, buf.filled());
     let details = ProblemDetails {
@@ -34,7 +35,6 @@ pub async fn refuse_head(conn: &Conn, buf: &Buf, request: &Request, e: ParseErro
     let head_only = request.head.method == Method::Head;
     write_problem(conn, problem, &details, true, head_only, false).await;
     let done = Done::new(problem.status(), Next::Linger, buf.len()).because(reason_of(problem));
-    let from = From::now(conn, rt::cached_now(), buf.len());
     learn_unrouted(conn, &conn.view(), request, buf.filled(), &done, from);
     Next::Linger
 }
@@ -49,10 +49,10 @@ fn request_id(conn: &Conn, request: &Request, bytes: &[u8]) -> RequestId {
 
 /// Tells a client that its head did not come in time.
 pub async fn timed_out(conn: &Conn, buf: &Buf, request: &Request) -> Next {
+    let from = From::now(conn, rt::cached_now(), buf.len());
     let next = problem(conn, buf, request, Problem::RequestTimeout, "").await;
     let status = Problem::RequestTimeout.status();
     let done = Done::new(status, next, buf.len()).because(Reason::HeadTimeout);
-    let from = From::now(conn, rt::cached_now(), buf.len());
     learn_unrouted(conn, &conn.view(), request, buf.filled(), &done, from);
     next
 }
