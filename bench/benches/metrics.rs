@@ -59,6 +59,7 @@ fn scrape(c: &mut Criterion) {
     println!("{} bytes, {} lines", text.len(), text.lines().count());
 }
 
+#[allow(clippy::disallowed_methods)] // it measures
 fn absorb(totals: &mut Totals, recorder: &mut Recorder) -> Duration {
     fill(recorder);
     let began = Instant::now();

@@ -28,6 +28,7 @@ macro_rules! on_both_drivers {
 
 mod cli;
 mod docs;
+mod doors;
 mod errors;
 mod expect;
 mod explain;
@@ -40,11 +41,14 @@ mod leaving;
 mod lifecycle;
 mod limits;
 mod matching;
+mod numbers;
 mod operations;
 mod pools;
+mod quantiles;
 mod relay;
 mod reload;
 mod rewrite;
+mod scrape;
 mod timeouts;
 mod tools;
 mod upgrade;

@@ -8,6 +8,9 @@ use crate::PATIENCE;
 pub struct Client {
     pub stream: TcpStream,
     buf: Vec<u8>,
+    /// Bytes of the whole connection.
+    pub sent: u64,
+    pub received: u64,
 }
 
 /// A whole answer.
@@ -47,11 +50,12 @@ impl Client {
         stream.set_read_timeout(Some(PATIENCE)).expect("a timeout above zero");
         stream.set_write_timeout(Some(PATIENCE)).expect("a timeout above zero");
         stream.set_nodelay(true).expect("a TCP stream");
-        Client { stream, buf: Vec::new() }
+        Client { stream, buf: Vec::new(), sent: 0, received: 0 }
     }
 
     pub fn send(&mut self, bytes: impl AsRef<[u8]>) -> &mut Client {
         self.stream.write_all(bytes.as_ref()).expect("the gateway reads");
+        self.sent += bytes.as_ref().len() as u64;
         self
     }
 
@@ -71,6 +75,7 @@ impl Client {
             Ok(0) => Err(End::Closed),
             Ok(n) => {
                 self.buf.extend_from_slice(&part[..n]);
+                self.received += n as u64;
                 Ok(n)
             }
             Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {

@@ -1,14 +1,18 @@
 //! What the end-to-end tests are made of: the real gateway, raw clients, origins that obey a
-//! script, nginx.
+//! script, nginx, Prometheus, wrk.
 
 #![allow(clippy::disallowed_methods, clippy::disallowed_types)] // a shell of its own
 #![allow(unsafe_code)] // signals and sockets of the tests
 
 pub mod client;
 pub mod crowd;
+pub mod freeze;
 pub mod gateway;
+pub mod metrics;
 pub mod nginx;
 pub mod origin;
+pub mod prometheus;
+pub mod wrk;
 
 use std::net::TcpListener;
 use std::sync::atomic::{AtomicU32, Ordering};

@@ -157,6 +157,9 @@ fn process(out: &mut Out, totals: &Totals, facts: &Facts) {
     let (whole, standing) = (&totals.whole, &facts.standing);
     out.one(&names::IN_FLIGHT, standing.requests);
     out.one(&names::TUNNELS, standing.tunnels);
+    out.head(&names::TUNNEL_BYTES);
+    out.row(&[("direction", "in")]).line(&names::TUNNEL_BYTES, whole.tunnel_in);
+    out.row(&[("direction", "out")]).line(&names::TUNNEL_BYTES, whole.tunnel_out);
     out.one(&names::CONNECTIONS, whole.connections);
     out.head(&names::CONNECTIONS_OPEN);
     for (listener, open) in &facts.connections_open {

@@ -66,6 +66,8 @@ metrics! {
         "Connections with a request under way.",
     TUNNELS = "busbar_tunnels_open" Gauge []
         "Upgraded connections that are open.",
+    TUNNEL_BYTES = "busbar_tunnel_bytes" Counter ["direction"]
+        "Bytes of upgraded connections that have ended: in from clients, out to them.",
     CONNECTIONS = "busbar_connections" Counter []
         "Client connections accepted.",
     CONNECTIONS_OPEN = "busbar_connections_open" Gauge ["listener"]

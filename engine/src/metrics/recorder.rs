@@ -235,6 +235,8 @@ pub struct Whole {
     pub answer_bytes: [u64; BUCKETS_BYTES.len() + 1],
     pub bytes_in: u64,
     pub bytes_out: u64,
+    pub tunnel_in: u64,
+    pub tunnel_out: u64,
     pub connections: u64,
     pub upstream_connections: u64,
     /// Exchanges that took a pooled connection.
@@ -260,6 +262,8 @@ impl Whole {
         let pairs = [
             (&mut self.bytes_in, &mut other.bytes_in),
             (&mut self.bytes_out, &mut other.bytes_out),
+            (&mut self.tunnel_in, &mut other.tunnel_in),
+            (&mut self.tunnel_out, &mut other.tunnel_out),
             (&mut self.connections, &mut other.connections),
             (&mut self.upstream_connections, &mut other.upstream_connections),
             (&mut self.reused, &mut other.reused),

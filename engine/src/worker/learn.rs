@@ -17,7 +17,7 @@ use crate::time::Mono;
 use crate::upstream::Target;
 use crate::worker::conn::Conn;
 use crate::worker::dial::Connection;
-use crate::worker::exchange::{Done, Exchange};
+use crate::worker::exchange::{Done, Exchange, body_in};
 use crate::worker::view::View;
 
 /// What attempts leave behind for their exchange.
@@ -74,7 +74,7 @@ pub fn learn(x: &Exchange<'_>, id: RouteId, done: &Done, from: From) {
         time_us: us(total),
         first_byte_us,
         own_us: us(own),
-        bytes_in: bytes_in(x.conn, x.bytes.len(), done, from),
+        bytes_in: bytes_in(x.conn, x.request, x.bytes, done, from),
         bytes_out: x.conn.stream.bytes_written() - from.written,
     };
     x.conn.w.recorder.borrow_mut().exchange(&exchanged);
@@ -106,7 +106,7 @@ pub fn learn_unrouted(
         reason: done.reason,
         time_us,
         own_us: time_us,
-        bytes_in: bytes_in(conn, bytes.len(), done, from),
+        bytes_in: bytes_in(conn, request, bytes, done, from),
         bytes_out: conn.stream.bytes_written() - from.written,
         ..Exchanged::default()
     };
@@ -122,10 +122,12 @@ fn us(time: Duration) -> u64 {
 }
 
 /// Bytes of the connection that the exchange has used up.
-fn bytes_in(conn: &Conn, buffered: usize, done: &Done, from: From) -> u64 {
-    let left = match &done.leftover {
-        Some(leftover) => leftover.len(),
-        None => buffered - done.taken.min(buffered),
+fn bytes_in(conn: &Conn, request: &Request, bytes: &[u8], done: &Done, from: From) -> u64 {
+    let left = match (&done.leftover, done.taken) {
+        (Some(leftover), _) => leftover.len(),
+        // Its connection ends. What is not known to be behind it belongs to it.
+        (None, 0) => bytes.len().saturating_sub(body_in(request, bytes).unwrap_or(bytes.len())),
+        (None, taken) => bytes.len() - taken.min(bytes.len()),
     };
     let consumed = conn.stream.bytes_read().saturating_sub(left as u64);
     consumed.saturating_sub(from.consumed)

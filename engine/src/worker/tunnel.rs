@@ -24,6 +24,9 @@ pub struct Tunnel {
 pub async fn tunnel(conn: &Conn, buf: &mut Buf, tunnel: Tunnel) -> Next {
     let Tunnel { lease, sent, timeout } = tunnel;
     conn.w.tunnels.set(conn.w.tunnels.get() + 1);
+    let read = || conn.stream.bytes_read();
+    let (read_before, written_before) =
+        (read().saturating_sub(buf.len() as u64), conn.stream.bytes_written());
     conn.watch.tunnel();
     let early = (!buf.is_empty()).then(|| std::mem::replace(buf, conn.w.bufs.lease()));
     let both = Both { conn, timeout };
@@ -39,6 +42,9 @@ pub async fn tunnel(conn: &Conn, buf: &mut Buf, tunnel: Tunnel) -> Next {
     })
     .await;
     conn.w.tunnels.set(conn.w.tunnels.get() - 1);
+    let whole = &mut conn.w.recorder.borrow_mut().whole;
+    whole.tunnel_in += read() - read_before;
+    whole.tunnel_out += conn.stream.bytes_written() - written_before;
     Next::Close
 }
 
