@@ -47,6 +47,22 @@ fn a_link_stays_a_link_and_several_files_are_written_together() {
 }
 
 #[test]
+fn one_that_cant_be_written_leaves_the_others_as_they_are() {
+    let dir = folder(SLOPPY);
+    // There is no room for the longer name of what is written beside it.
+    let long = format!("{}.toml", "a".repeat(250));
+    std::fs::write(dir.path().join(&long), SLOPPY).unwrap();
+    let ran = run(dir.path(), &["fmt", "busbar.toml", &long]);
+    assert_eq!(ran.code, Some(1));
+    assert!(ran.err.trim_end().ends_with("; nothing was changed"), "{}", ran.err);
+    assert_eq!(std::fs::read_to_string(dir.path().join("busbar.toml")).unwrap(), SLOPPY);
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 2, "nothing is left beside them");
+    let ran = run(dir.path(), &["fmt", "busbar.toml", "./busbar.toml"]);
+    assert_eq!(ran.code, Some(0), "{}", ran.err);
+    assert_eq!(std::fs::read_to_string(dir.path().join("busbar.toml")).unwrap(), NEAT);
+}
+
+#[test]
 fn what_is_no_toml_is_refused_and_nothing_is_written() {
     let dir = folder(SLOPPY);
     std::fs::write(dir.path().join("bad.toml"), "a = 1\na = [\n").unwrap();

@@ -394,3 +394,26 @@ fn systemd_is_told() {
     assert!(next().contains("STOPPING=1"));
     assert_eq!(gateway.wait().0, Some(0));
 }
+
+/// `busbar run <(generate)`: at the second reading a pipe is empty, or waits for a writer.
+#[test]
+fn a_pipe_is_read_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let port = harness::free_port();
+    let pipe = dir.path().join("pipe");
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let text =
+        format!("[listener.web]\naddress = \"127.0.0.1:{port}\"\n[route.a]\nrespond = \"x\"\n");
+    let written = pipe.clone();
+    let writer = std::thread::spawn(move || std::fs::write(written, text));
+    let mut command = Command::new(binary());
+    command.arg("run").arg(&pipe);
+    let gateway = Gateway::spawn(command, port, dir);
+    writer.join().unwrap().unwrap();
+    gateway.wait_for("listening on");
+    gateway.signal(libc::SIGHUP);
+    gateway.wait_for("pipe is not a file: it can be read only once");
+    assert_eq!(get(&gateway.address(), "/").text(), "x");
+    gateway.signal(libc::SIGTERM);
+    assert_eq!(gateway.wait().0, Some(0));
+}

@@ -62,10 +62,17 @@ impl Fmt {
             return self.print(&files);
         }
         if !self.check {
-            for file in files.iter().filter(|file| file.is_changed) {
-                if let Err(e) = replace(&file.path, &file.text) {
-                    let why = format!("busbar: can't write {}: {e}", file.path.display());
-                    return fail(self.json, &why);
+            let changed = || files.iter().filter(|file| file.is_changed);
+            let mut written = Vec::new();
+            for file in changed() {
+                match Beside::write(&file.path, &file.text, written.len()) {
+                    Ok(beside) => written.push(beside),
+                    Err(e) => return self.cant_write(file, &e, "; nothing was changed"),
+                }
+            }
+            for (beside, file) in written.into_iter().zip(changed()) {
+                if let Err(e) = beside.replace() {
+                    return self.cant_write(file, &e, "");
                 }
             }
         }
@@ -83,6 +90,10 @@ impl Fmt {
             Text::File(path) => Ok(vec![path]),
             Text::Given(..) => Err("busbar: there is no busbar.toml here; name a file".to_owned()),
         }
+    }
+
+    fn cant_write(&self, file: &Formatted, e: &io::Error, then: &str) -> u8 {
+        fail(self.json, &format!("busbar: can't write {}: {e}{then}", file.path.display()))
     }
 
     fn refuse(&self, refused: &[Box<Diagnostics>]) -> u8 {
@@ -131,26 +142,42 @@ fn json_of(text: &str) -> Value {
     serde_json::from_str(text).unwrap_or_default()
 }
 
-/// Puts `text` in the place of a file in one step, so that nobody ever reads half of it. Its mode
-/// and, where that is allowed, its owner stay; a link stays a link.
-fn replace(path: &Path, text: &str) -> io::Result<()> {
-    let path = fs::canonicalize(path)?;
-    let now = fs::metadata(&path)?;
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let beside = path.with_file_name(format!(".{name}.{}.new", std::process::id()));
-    let written = write_new(&beside, text, &now).and_then(|()| fs::rename(&beside, &path));
-    if written.is_err() {
-        let _ = fs::remove_file(&beside);
-    }
-    written
+/// What a file will be, written beside it. It is put in its place in one step, so that nobody ever
+/// reads half of it; dropped before, it is removed.
+struct Beside {
+    path: PathBuf,
+    beside: PathBuf,
 }
 
-fn write_new(beside: &Path, text: &str, like: &fs::Metadata) -> io::Result<()> {
-    // What it holds may be secret until it has its mode.
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(beside)?;
-    file.write_all(text.as_bytes())?;
-    // Only root can give files away, and then it must: the gateway reads them as somebody else.
-    let _ = std::os::unix::fs::chown(beside, Some(like.uid()), Some(like.gid()));
-    file.set_permissions(like.permissions())?;
-    file.sync_all()
+impl Beside {
+    /// The file's mode and, where that is allowed, its owner stay; a link stays a link. The same
+    /// file may be named twice: `number` tells them apart.
+    fn write(path: &Path, text: &str, number: usize) -> io::Result<Beside> {
+        let path = fs::canonicalize(path)?;
+        let now = fs::metadata(&path)?;
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let name = format!(".{name}.{}.{number}.new", std::process::id());
+        let beside = path.with_file_name(name);
+        // What it holds may be secret until it has its mode.
+        let mut options = OpenOptions::new();
+        let mut file = options.write(true).create_new(true).mode(0o600).open(&beside)?;
+        let this = Beside { path, beside };
+        file.write_all(text.as_bytes())?;
+        // Only root can give files away, and then it must: the gateway reads them as somebody else.
+        let _ = std::os::unix::fs::chown(&this.beside, Some(now.uid()), Some(now.gid()));
+        file.set_permissions(now.permissions())?;
+        file.sync_all()?;
+        Ok(this)
+    }
+
+    fn replace(self) -> io::Result<()> {
+        fs::rename(&self.beside, &self.path)
+    }
+}
+
+impl Drop for Beside {
+    fn drop(&mut self) {
+        // After a rename there is none.
+        let _ = fs::remove_file(&self.beside);
+    }
 }

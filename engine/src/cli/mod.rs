@@ -119,6 +119,20 @@ impl Text {
     }
 }
 
+impl Text {
+    /// As `load`, some time later. A pipe was read to its end the first time: now it would make an
+    /// empty configuration, or wait for somebody who writes.
+    fn load_again(&self, sets: &[String]) -> Result<Loaded, String> {
+        match self {
+            Text::File(path) if path.metadata().is_ok_and(|now| !now.is_file()) => {
+                let path = path.display();
+                Err(format!("busbar: {path} is not a file: it can be read only once"))
+            }
+            Text::File(_) | Text::Given(..) => self.load(sets),
+        }
+    }
+}
+
 /// `$BUSBAR_WORKERS` and `$BUSBAR_ADMIN` go over the file, under `--set`.
 fn sets_of_environment() -> Result<Vec<String>, String> {
     #[allow(clippy::disallowed_methods)] // the command line is a shell

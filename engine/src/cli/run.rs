@@ -67,7 +67,7 @@ impl Run {
             return print_config(&text);
         }
         let (name, sets) = (text.name(), self.source.set);
-        let load = Box::new(move || text.load(&sets));
+        let load = Box::new(move || text.load_again(&sets));
         let options = Options { loader: Loader { name, load }, first, watch: self.watch };
         match control::run(options) {
             Ok(Ended::Drained) => 0,
