@@ -1,6 +1,8 @@
 //! What a scrape of 10,000 routes costs the control thread: a worker's recorder added to the
 //! totals, and the text. Workers only swap a pointer.
 
+#![allow(clippy::disallowed_methods)] // it measures
+
 use std::time::{Duration, Instant};
 
 use criterion::{Criterion, criterion_group, criterion_main};
