@@ -277,9 +277,12 @@ impl World {
         Ok(n)
     }
 
-    /// An origin has answered all it was asked.
+    /// An origin has answered all it has read. It rests unless more is under way to it: an answer
+    /// that arrived while the origin still read may have been followed by the next request.
     pub fn rest(&mut self, end: End) {
-        self.net.links[end.link].rests = true;
+        let link = &mut self.net.links[end.link];
+        let pipe = &link.pipes[end.side];
+        link.rests = pipe.under_way.is_empty() && pipe.arrived.is_empty();
     }
 
     /// Nothing was written to `end`'s origin since it rests.
