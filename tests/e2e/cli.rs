@@ -110,7 +110,7 @@ fn version_help_and_bad_flags() {
     assert_eq!(code, Some(0));
     assert!(out.contains("run") && out.contains("check"));
     assert_eq!(run(&["run", "--no-such-flag"], dir.path()).0, Some(2));
-    assert_eq!(run(&["run", "--host", "a"], dir.path()).0, Some(1));
+    assert_eq!(run(&["run", "--host", "a"], dir.path()).0, Some(2));
 }
 
 #[test]

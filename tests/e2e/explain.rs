@@ -194,8 +194,8 @@ fn without_a_gateway_the_file_is_read_and_that_is_said() {
         (&["explain", "GET", "/a", "busbar.toml", "--socket", "s"], 2),
         (&["explain", "GET", "/a", "none.toml"], 1),
         (&["explain", "GET", "a", "busbar.toml"], 1),
-        (&["explain", "GET", "/a", "busbar.toml", "-H", "x"], 1),
-        (&["explain", "GET", "/a", "busbar.toml", "--from", "x"], 1),
+        (&["explain", "GET", "/a", "busbar.toml", "-H", "x"], 2),
+        (&["explain", "GET", "/a", "busbar.toml", "--from", "x"], 2),
         (&["explain", "GET", "/a", "busbar.toml", "--listener", "x"], 1),
         (&["explain", "GET", "/a", "--set", "route.a.path=5"], 1),
     ] {

@@ -43,7 +43,7 @@ fn a_link_stays_a_link_and_several_files_are_written_together() {
     assert!(std::fs::symlink_metadata(dir.path().join("link.toml")).unwrap().is_symlink());
     assert_eq!(std::fs::read_to_string(dir.path().join("busbar.toml")).unwrap(), NEAT);
     assert_eq!(std::fs::read_to_string(dir.path().join("b.toml")).unwrap(), "a = 1\n");
-    assert_eq!(run(dir.path(), &["fmt", "--stdout", "b.toml", "link.toml"]).code, Some(1));
+    assert_eq!(run(dir.path(), &["fmt", "--stdout", "b.toml", "link.toml"]).code, Some(2));
 }
 
 #[test]

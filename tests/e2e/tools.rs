@@ -171,3 +171,81 @@ fn messages_are_coloured_on_a_terminal_unless_no_color_says_no() {
     assert!(!is_coloured(Some("1")));
     assert!(!run(dir.path(), &["check"]).err.contains('\x1b'), "a pipe is no terminal");
 }
+
+/// All files and sets in one, each line with its place, no secret in it; it checks clean itself.
+#[test]
+fn the_whole_configuration_is_printed_with_its_places() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::create_dir(dir.path().join("conf.d")).unwrap();
+    let write = |name: &str, text: &str| std::fs::write(dir.path().join(name), text).unwrap();
+    write(
+        "busbar.toml",
+        "include = \"conf.d/*.toml\"\n[admin]\ntoken = \"hunter2\"\n\
+        [listener.web]\naddress = \"127.0.0.1:8080\"\n\
+        [upstream.app]\nendpoints = [\"${HOST}:1\", # one\n \"h:2\"]\npool = { idle = 4 }\n",
+    );
+    write(
+        "conf.d/a.toml",
+        "[all]\ntimeout = '1s'\n[route.\"a.b\"]\nto = \"app\"\nauth = \"none\"\n\
+        headers.request.set.X-Key = \"${KEY}\"\n",
+    );
+    let check = |args: &[&str], file: &str| {
+        let out = Command::new(binary())
+            .args(["check", file])
+            .args(args)
+            .current_dir(dir.path())
+            .envs([("HOST", "127.0.0.1"), ("KEY", "s3cr3t")])
+            .output()
+            .unwrap();
+        let text = |b: Vec<u8>| String::from_utf8(b).unwrap();
+        (out.status.code(), text(out.stdout), text(out.stderr))
+    };
+    let set =
+        ["--print", "--set", "upstream.app.pool.idle_timeout=\"9s\"", "--set", "server.workers=2"];
+    let (code, printed, err) = check(&set, "busbar.toml");
+    assert_eq!(code, Some(0), "{err}");
+    let expect = "[admin] # busbar.toml:2\ntoken = \"***\" # busbar.toml:3\n\n\
+        [all] # conf.d/a.toml:1\ntimeout = '1s' # conf.d/a.toml:2\n\n\
+        [listener.web] # busbar.toml:4\naddress = \"127.0.0.1:8080\" # busbar.toml:5\n\n\
+        [route.\"a.b\"] # conf.d/a.toml:3\nauth = \"none\" # conf.d/a.toml:5\nto = \"app\" # conf.d/a.toml:4\n\n\
+        [route.\"a.b\".headers.request.set] # conf.d/a.toml:6\nX-Key = \"${KEY}\" # conf.d/a.toml:6\n\n\
+        [server] # --set #2\nworkers = 2 # --set #2\n\n\
+        [upstream.app] # busbar.toml:6\n\
+        endpoints = [\"${HOST}:1\", # one\n \"h:2\"] # busbar.toml:7\n\n\
+        [upstream.app.pool] # busbar.toml:9\nidle = 4 # busbar.toml:9\nidle_timeout = \"9s\" # --set #1\n";
+    assert_eq!(printed, expect);
+    write("printed.toml", &printed);
+    let (code, again, err) = check(&["--print"], "printed.toml");
+    assert_eq!(code, Some(0), "{err}");
+    let values = |text: &str| {
+        text.lines().map(|l| l.split(" # ").next().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(values(&again), values(&printed), "it means the same");
+    write("busbar.toml", "nonsense = 1\n");
+    let (code, printed, err) = check(&["--print"], "busbar.toml");
+    assert_eq!((code, printed.as_str()), (Some(1), ""), "{err}");
+    let (code, shown, _) = check(&["--format", "github"], "busbar.toml");
+    assert_eq!(code, Some(1));
+    assert!(shown.starts_with("::error file=busbar.toml,line=1,endLine=1,col=1,"), "{shown}");
+    let (code, shown, _) = check(&["--format", "sarif"], "busbar.toml");
+    let log: serde_json::Value = serde_json::from_str(&shown).unwrap();
+    assert_eq!((code, &log["runs"][0]["results"][0]["ruleId"]), (Some(1), &"E101".into()));
+}
+
+#[test]
+fn arguments_that_make_no_sense_are_exit_code_2() {
+    let dir = tempfile::tempdir().unwrap();
+    for args in [
+        &["run", "--route", "/x"][..],
+        &["run", "--host", "a"],
+        &["run", "--quiet"],
+        &["explain", "-H", "x", "GET", "/"],
+        &["explain", "--from", "nobody", "GET", "/"],
+        &["check", "--print", "--json"],
+        &["check", "--format", "xml"],
+    ] {
+        let out = Command::new(binary()).args(args).current_dir(dir.path()).output().unwrap();
+        assert_eq!(out.status.code(), Some(2), "{args:?}");
+        assert!(!out.stderr.is_empty(), "{args:?}");
+    }
+}

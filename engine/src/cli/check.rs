@@ -17,12 +17,19 @@ pub(super) struct Check {
     /// The same as --format json
     #[arg(long)]
     json: bool,
+    /// Print what all files and --set say together, each line with its place; secrets are hidden
+    #[arg(long, conflicts_with_all = ["json", "format"])]
+    print: bool,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum, PartialEq, Eq)]
 enum Format {
     Text,
     Json,
+    /// Workflow commands of GitHub Actions
+    Github,
+    /// SARIF 2.1.0
+    Sarif,
 }
 
 impl Check {
@@ -30,18 +37,26 @@ impl Check {
         let format = if self.json { Format::Json } else { self.format };
         let text = self.source.find();
         let name = text.name();
-        let loaded = match text.load(&self.source.set) {
+        let loaded = match self.print {
+            true => text.load_printed(&self.source.set),
+            false => text.load(&self.source.set).map(|loaded| (loaded, String::new())),
+        };
+        let (loaded, printed) = match loaded {
             Ok(loaded) => loaded,
             Err(e) => return fail(format == Format::Json, &e),
         };
         let found = loaded.diagnostics;
         match format {
             Format::Json => print(&found.render_json()),
+            Format::Github => print(&found.render_github()),
+            Format::Sarif => print(&found.render_sarif()),
             Format::Text => show(&found),
         }
         let denied = self.deny_warnings && found.warnings() > 0;
         let Some(snapshot) = loaded.snapshot.filter(|_| !denied) else { return exit::FAILED };
-        if format == Format::Text {
+        if self.print {
+            print(&printed);
+        } else if format == Format::Text {
             let (routes, upstreams) = (snapshot.routes.len(), snapshot.upstreams.len());
             let listeners = snapshot.listeners.len();
             out!("{name} is good: {routes} routes, {upstreams} upstreams, {listeners} listeners\n");

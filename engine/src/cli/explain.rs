@@ -23,7 +23,7 @@ pub(super) struct Explain {
     #[command(flatten)]
     source: Source,
     /// A header field of the request (repeatable)
-    #[arg(short = 'H', long = "header", value_name = "NAME: VALUE")]
+    #[arg(short = 'H', long = "header", value_name = "NAME: VALUE", value_parser = line)]
     headers: Vec<String>,
     /// The address that the request comes from
     #[arg(long, value_name = "ADDRESS")]
@@ -39,11 +39,22 @@ pub(super) struct Explain {
     json: bool,
 }
 
+/// A field line as it is given; what it holds is judged as a request's.
+fn line(text: &str) -> Result<String, String> {
+    match text.contains(':') {
+        true => Ok(text.to_owned()),
+        false => Err("write 'Name: value'".to_owned()),
+    }
+}
+
 impl Explain {
     pub(super) fn run(self) -> u8 {
         let from = match self.from.as_deref().map(address).transpose() {
             Ok(from) => from,
-            Err(why) => return fail(self.json, &format!("busbar: --from: {why}")),
+            Err(why) => {
+                fail(self.json, &format!("busbar: --from: {why}"));
+                return exit::USAGE;
+            }
         };
         let query = Query {
             method: self.method.clone(),

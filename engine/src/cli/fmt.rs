@@ -37,6 +37,10 @@ struct Formatted {
 
 impl Fmt {
     pub(super) fn run(self) -> u8 {
+        if self.stdout && self.files.len() > 1 {
+            fail(self.json, "busbar: --stdout takes one file");
+            return exit::USAGE;
+        }
         let paths = match self.paths() {
             Ok(paths) => paths,
             Err(why) => return fail(self.json, &why),
@@ -80,9 +84,6 @@ impl Fmt {
     }
 
     fn paths(&self) -> Result<Vec<PathBuf>, String> {
-        if self.stdout && self.files.len() > 1 {
-            return Err("busbar: --stdout takes one file".to_owned());
-        }
         if !self.files.is_empty() {
             return Ok(self.files.clone());
         }

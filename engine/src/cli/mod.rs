@@ -31,15 +31,16 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::admin::default_path;
 use crate::config::{
-    Diagnostics, Input, Loaded, TEXT_BYTES_MAX, admin_socket, default_text, load, quoted,
+    Diagnostics, Input, Loaded, TEXT_BYTES_MAX, admin_socket, default_text, load, load_printed,
+    quoted,
 };
 use crate::control::{may_colour, say};
 
 /// Exit codes, beside 0.
 pub mod exit {
-    /// The configuration or the arguments are wrong, or a start failed.
+    /// The configuration has mistakes, or what was asked for came to nothing.
     pub const FAILED: u8 = 1;
-    /// The arguments can't be read (clap's own).
+    /// The arguments can't be read, or not together.
     pub const USAGE: u8 = 2;
     /// No gateway was reached.
     pub const NOT_REACHED: u8 = 3;
@@ -102,20 +103,33 @@ impl Text {
 
     /// Reads and checks it.
     fn load(&self, sets: &[String]) -> Result<Loaded, String> {
+        self.read(sets, load).map(|(mut loaded, file)| {
+            loaded.files.extend(file);
+            loaded
+        })
+    }
+
+    /// The same for showing it: what all of it says as one text.
+    fn load_printed(&self, sets: &[String]) -> Result<(Loaded, String), String> {
+        self.read(sets, load_printed).map(|(loaded, _)| loaded)
+    }
+
+    fn read<L>(
+        &self,
+        sets: &[String],
+        load: impl FnOnce(Input<'_>) -> L,
+    ) -> Result<(L, Option<PathBuf>), String> {
         #[allow(clippy::disallowed_methods)] // the command line is a shell
         let env = |name: &str| std::env::var(name).ok();
-        let (text, base_dir, files) = match self {
-            Text::Given(text, _) => (text.clone(), None, Vec::new()),
+        let (text, base_dir, file) = match self {
+            Text::Given(text, _) => (text.clone(), None, None),
             Text::File(path) => {
-                let text = read_text(path)?;
-                (text, path.parent().map(PathBuf::from), vec![path.clone()])
+                (read_text(path)?, path.parent().map(PathBuf::from), Some(path.clone()))
             }
         };
         let (name, mut all) = (self.name(), sets_of_environment()?);
         all.extend_from_slice(sets);
-        let mut loaded = load(Input { text, name, base_dir, sets: all, env: &env });
-        loaded.files.extend(files);
-        Ok(loaded)
+        Ok((load(Input { text, name, base_dir, sets: all, env: &env }), file))
     }
 }
 

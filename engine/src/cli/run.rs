@@ -43,7 +43,7 @@ impl Run {
             Ok(text) => text,
             Err(e) => {
                 say(&e);
-                return exit::FAILED;
+                return exit::USAGE;
             }
         };
         let first = match text.load(&self.source.set) {

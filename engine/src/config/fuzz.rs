@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use super::keys::ROUTE;
-use super::{Files, Input, Loaded, MemoryFile, fmt, load_from};
+use super::source::Table;
+use super::{Diagnostics, Files, Input, Loaded, MemoryFile, fmt, load_looked_at, print};
 use crate::ids::RouteId;
 
 /// What the file of a secret holds, which nobody may be shown.
@@ -38,6 +39,7 @@ pub fn property(data: &[u8]) {
         assert!(!format!("{shown}{:?}", loaded.snapshot).contains(SECRET));
     }
     let Some(snapshot) = &loaded.snapshot else { return };
+    assert_printed(&text, &loaded);
     for route in (0..snapshot.routes.len()).map(|i| RouteId(i as u32)) {
         let said = snapshot.said(route);
         for key in ROUTE {
@@ -47,6 +49,18 @@ pub fn property(data: &[u8]) {
         }
         assert!(snapshot.layers_around(route).len() <= 5, "[all] and four groups");
     }
+}
+
+/// What `check --print` shows says the same, unless it hides a secret.
+fn assert_printed(text: &str, loaded: &Loaded) {
+    let (main, sets, files) = parts_of(text);
+    let mut printed = String::new();
+    load_by(main, sets, files.clone(), |table, found| printed = print::merged(table, found));
+    if printed.contains("***") {
+        return;
+    }
+    let again = load_by(printed, Vec::new(), files, |_, _| {});
+    assert_eq!(again.digests, loaded.digests);
 }
 
 /// Whatever the text: it is refused as TOML, or its canonical form is its own canonical form, and
@@ -82,6 +96,13 @@ fn said(loaded: &Loaded) -> Vec<[String; 4]> {
 }
 
 fn load_text(text: &str) -> Loaded {
+    let (main, sets, files) = parts_of(text);
+    load_main(main, sets, files)
+}
+
+type Parts = (String, Vec<String>, BTreeMap<PathBuf, MemoryFile>);
+
+fn parts_of(text: &str) -> Parts {
     let mut parts = text.split("#file ");
     let main = parts.next().unwrap_or_default().to_owned();
     let file = |bytes: &str| MemoryFile { bytes: bytes.as_bytes().to_vec(), mode: 0o644 };
@@ -92,7 +113,7 @@ fn load_text(text: &str) -> Loaded {
         .collect();
     files.insert("secret".into(), file(SECRET));
     let sets = sets_of(&main);
-    load_main(main, sets, files)
+    (main, sets, files)
 }
 
 fn sets_of(main: &str) -> Vec<String> {
@@ -101,7 +122,17 @@ fn sets_of(main: &str) -> Vec<String> {
 }
 
 fn load_main(main: String, sets: Vec<String>, files: BTreeMap<PathBuf, MemoryFile>) -> Loaded {
+    load_by(main, sets, files, |_, _| {})
+}
+
+fn load_by(
+    main: String,
+    sets: Vec<String>,
+    files: BTreeMap<PathBuf, MemoryFile>,
+    look: impl FnOnce(&Table, &Diagnostics),
+) -> Loaded {
     let env = |name: &str| name.len().is_multiple_of(2).then(|| "{x}\"=\n".repeat(name.len()));
     let (name, base_dir) = ("fuzz.toml".to_owned(), Some(PathBuf::new()));
-    load_from(Input { text: main, name, base_dir, sets, env: &env }, &Files::Memory(files))
+    let input = Input { text: main, name, base_dir, sets, env: &env };
+    load_looked_at(input, &Files::Memory(files), look)
 }

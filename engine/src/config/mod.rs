@@ -40,9 +40,11 @@ mod marks;
 mod merge;
 pub mod model;
 mod one_liner;
+mod print;
 mod read;
 mod reader;
 pub mod reference;
+mod report;
 mod route;
 pub mod schema;
 mod secret;
@@ -89,8 +91,23 @@ pub fn load(input: Input<'_>) -> Loaded {
     load_from(input, &Files::Disk)
 }
 
+/// As `load`, with the whole as one text, secrets hidden: see [`print`].
+pub fn load_printed(input: Input<'_>) -> (Loaded, String) {
+    let mut printed = String::new();
+    let look = |table: &source::Table, found: &Diagnostics| printed = print::merged(table, found);
+    (load_looked_at(input, &Files::Disk, look), printed)
+}
+
 /// As `load`, with the files that the text names taken from `files`.
 pub fn load_from(input: Input<'_>, files: &Files) -> Loaded {
+    load_looked_at(input, files, |_, _| {})
+}
+
+fn load_looked_at(
+    input: Input<'_>,
+    files: &Files,
+    look: impl FnOnce(&source::Table, &Diagnostics),
+) -> Loaded {
     let mut diagnostics = Diagnostics::default();
     let out = &mut diagnostics;
     let outside = Outside::new(files, input.env);
@@ -98,6 +115,7 @@ pub fn load_from(input: Input<'_>, files: &Files) -> Loaded {
     let table = source::read(input.name, input.text, input.sets, origin, &outside, out);
     out.seal();
     let digests = Digests::of(&table);
+    look(&table, out);
     let model = read::read(&table, &outside, out);
     drop(table); // its memory serves what follows
     let checked = check::check(model, &outside, out);
