@@ -134,7 +134,8 @@ on_both_drivers! {
         }
         drop(sockets);
         eventually("the others are gone", at_rest);
-        eventually("descriptors are back", || gateway.descriptors() <= descriptors + 4);
+        // Pools keep what was in use at once. One lost by each reload or client would be hundreds.
+        eventually("descriptors are back", || gateway.descriptors() <= descriptors + 16);
         eventually("old snapshots are freed", || {
             gateway.admin("GET", "/status").1.contains("\"snapshots\":1,")
         });
@@ -255,7 +256,8 @@ on_both_drivers! {
         assert!(answer.contains("extra") && answer.contains("in use"), "{answer}");
         assert_eq!(get(&gateway.address(), "/").text(), "one", "nothing of it was adopted");
         drop(taken);
-        gateway.reload();
+        // A process that another test starts just now holds it until its exec.
+        eventually("the port is free", || gateway.admin("POST", "/reload").0 == 200);
         assert_eq!(get(&gateway.address(), "/").text(), "two");
     }
 
@@ -278,7 +280,7 @@ on_both_drivers! {
         assert_eq!((out.status.code(), at.exists()), (Some(1), false), "{err}");
         assert!(err.contains("in use"), "{err}");
         drop(taken);
-        gateway.reload();
+        eventually("the port is free", || gateway.admin("POST", "/reload").0 == 200);
         assert!(at.exists());
     }
 
