@@ -284,6 +284,41 @@ on_both_drivers! {
         assert!(at.exists());
     }
 
+    /// What a restart takes is compared with what the process runs on, not with the last reload.
+    fn what_takes_a_restart_is_said_as_long_as_it_holds(driver: &str) {
+        let with = |memory: &str| format!("[server]\nmemory_max = \"{memory}\"\n[route.a]\nrespond = \"a\"\n");
+        let gateway = Gateway::start(driver, &with("64MiB"));
+        for (memory, is_told) in [("128MiB", true), ("128MiB", true), ("64MiB", false)] {
+            gateway.rewrite(&with(memory));
+            let answer = gateway.reload();
+            assert_eq!(answer.contains("server.memory_max"), is_told, "{memory}: {answer}");
+        }
+    }
+
+    /// A gateway that drains leaves the path to the one that takes its place.
+    fn a_successor_keeps_its_socket_file(driver: &str) {
+        let origin = Origin::new();
+        let at = tempfile::tempdir().unwrap();
+        let path = at.path().join("app.sock");
+        let text = format!(
+            "[listener.web]\naddress = \"127.0.0.1:PORT\"\n[listener.unix]\naddress = \"unix:{}\"\n\
+             [route.app]\nto = \"http://{}\"\n", path.display(), origin.address());
+        let first = Gateway::start(driver, &text);
+        let mut client = Client::connect(&first.address());
+        client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+        let mut up = origin.accept();
+        up.head();
+        first.signal(libc::SIGTERM);
+        eventually("its path is free", || !path.exists());
+        let second = Gateway::start(driver, &text);
+        up.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
+        assert_eq!(client.answer().unwrap().text(), "ok");
+        assert_eq!(first.wait().0, Some(0));
+        assert!(path.exists(), "it belongs to the second one");
+        assert_eq!(second.stop().0, Some(0));
+        assert!(!path.exists());
+    }
+
     fn files_are_watched(driver: &str) {
         let gateway = Gateway::with(&Config {
             text: "[route.a]\nrespond = \"one\"\n", driver, workers: 1, args: &["--watch"] });

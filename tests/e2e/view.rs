@@ -118,6 +118,26 @@ on_both_drivers! {
         assert_eq!((lines[3]["status"].as_u64(), lines[3]["reason"].as_str()), (Some(400), Some("bad_request")));
     }
 
+    /// Waiting for a connection is not Busbar's own time.
+    fn the_wait_for_a_place_is_not_our_own(driver: &str) {
+        let origin = Origin::new();
+        let gateway = Gateway::start(driver, &format!(
+            "[log.access]\nto = \"access.jsonl\"\nfields = [\"status\", \"duration_us\", \"own_us\"]\n\
+             [upstream.app]\nendpoints = [\"{}\"]\nconnections_max = 1\n\
+             [route.held]\npath = \"/held\"\nto = \"app\"\n\
+             [route.waits]\npath = \"/waits\"\nto = \"app\"\ntimeout = \"400ms\"\n", origin.address()));
+        let mut holder = Client::connect(&gateway.address());
+        holder.send("GET /held HTTP/1.1\r\nHost: a\r\n\r\n");
+        let mut up = origin.accept();
+        up.head();
+        assert!(get(&gateway.address(), "/waits").status >= 500);
+        up.send(OK);
+        holder.answer().unwrap();
+        let waited = &lines(&gateway, 2)[0];
+        let us = |field: &str| waited[field].as_u64().unwrap();
+        assert!(us("duration_us") >= 400_000 && us("own_us") < us("duration_us") / 2, "{waited}");
+    }
+
     /// The file is moved away and opened anew; another format is taken by a reload.
     fn the_log_follows_its_file_and_its_configuration(driver: &str) {
         let text = "[log.access]\nto = \"access.jsonl\"\n[route.a]\nrespond = \"a\"\n";

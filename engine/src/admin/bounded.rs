@@ -14,8 +14,8 @@ use tokio::time::{Instant, Sleep};
 
 /// Connections at a time; further ones wait in the kernel's queue.
 const CONNECTIONS_MAX: usize = 32;
-/// A peer that is silent for longer is hung up on.
-const SILENCE_MAX: Duration = Duration::from_secs(60);
+/// A peer that is silent for longer is hung up on. Not the minute in which Prometheus asks again.
+const SILENCE_MAX: Duration = Duration::from_secs(90);
 /// A peer that takes an answer in parts must take so much of it a second, beyond that time: all
 /// numbers of 10,000 routes are 25 MB, and their memory is held so long.
 const TAKEN_BYTES_MIN: u64 = 256 << 10;

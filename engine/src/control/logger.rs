@@ -238,14 +238,14 @@ impl Writer {
         let mut is_ending = false;
         loop {
             is_ending |= self.obey();
-            let any = self.drain();
+            let (any, more) = self.drain();
             self.flush();
             self.tell_lost();
-            match any {
-                true if !is_ending => std::thread::sleep(GATHER),
-                true => {}
-                false if is_ending => return,
-                false => self.sleep(),
+            match (any, more) {
+                (true, false) if !is_ending => std::thread::sleep(GATHER),
+                (true, _) => {}
+                (false, _) if is_ending => return,
+                (false, _) => self.sleep(),
             }
         }
     }
@@ -273,7 +273,8 @@ impl Writer {
                     self.next = Some((generation, format, sink));
                 }
                 Order::Close => {
-                    self.drain();
+                    // A full ring, and no more: workers go on.
+                    let _ = (0..RING_BYTES / 64 / IN_A_ROW).any(|_| !self.drain().1);
                     self.flush();
                     (self.sink, self.next) = (None, None);
                 }
@@ -289,11 +290,16 @@ impl Writer {
         is_ending
     }
 
-    /// Takes a bounded number of records out of each ring. True while there may be more.
-    fn drain(&mut self) -> bool {
-        let mut any = false;
+    /// Takes a bounded number of records out of each ring. Whether there were any, and whether
+    /// some ring may have more.
+    fn drain(&mut self) -> (bool, bool) {
+        let (mut any, mut more) = (false, false);
         for ring in 0..self.rings.len() {
-            for _ in 0..IN_A_ROW {
+            for taken in 0..=IN_A_ROW {
+                if taken == IN_A_ROW {
+                    more = true;
+                    break;
+                }
                 if !self.rings[ring].pop(&mut self.record) {
                     break;
                 }
@@ -304,7 +310,7 @@ impl Writer {
                 }
             }
         }
-        any
+        (any, more)
     }
 
     /// Formats the record at hand.

@@ -142,6 +142,8 @@ struct Control {
     adopted: Vec<u64>,
     numbers: Numbers,
     logger: Logger,
+    /// What the process runs on, whatever was published since.
+    began_with: reload::Fixed,
     /// Microseconds since 1970, of the start.
     began_wall_us: u64,
     drain: Option<Drain>,
@@ -242,6 +244,10 @@ impl Control {
             }
             Event::Worker(id, message) => self.hear_worker(id, message),
             Event::Due => {
+                // What has come while this thread was busy is not late.
+                while let Some((id, message)) = self.workers.try_next() {
+                    self.hear_worker(id, message);
+                }
                 self.tell_overdue();
                 self.finish_collection();
                 self.ping_workers();
@@ -266,12 +272,14 @@ impl Control {
             FromWorker::Closed(socket) => self.sockets.closed(socket),
             FromWorker::Report(mut report) => {
                 self.watchdog.ended(id as usize);
+                self.numbers.ended(id as usize);
                 self.numbers.totals.absorb(&mut report.recorder);
                 self.total.add(&report);
             }
             FromWorker::Numbers(recorder, standing) => self.collected(id, recorder, standing),
             FromWorker::Failed(e) => {
                 self.watchdog.ended(id as usize);
+                self.numbers.ended(id as usize);
                 say(&format!("worker {id} has ended: {e}"));
             }
             FromWorker::Pong => {
@@ -289,9 +297,9 @@ impl Control {
         if rt::now() < self.watchdog.next_at() {
             return;
         }
-        // Answers that have come while this thread was busy count.
-        while let Some((id, message)) = self.workers.try_next() {
-            self.hear_worker(id, message);
+        // A worker's counts are narrow: they are emptied now and then, whoever asks.
+        if self.numbers.is_time() {
+            self.collect(None);
         }
         let tick = self.watchdog.tick(rt::now());
         tick.lines.iter().for_each(|line| say(line));
@@ -336,12 +344,17 @@ impl Control {
         let now = rt::now();
         while let Some(step) = self.drain.as_mut()?.due(now) {
             match step {
-                Step::Close => self.workers.send_all(|| ToWorker::Drain),
+                Step::Close => {
+                    // Whoever starts in our place makes files of its own.
+                    self.sockets.remove_files();
+                    self.workers.send_all(|| ToWorker::Drain);
+                }
                 Step::CutExchanges => self.workers.send_all(|| ToWorker::CutExchanges),
                 Step::CutTunnels => self.workers.send_all(|| ToWorker::CutTunnels),
                 Step::CutAll => self.workers.send_all(|| ToWorker::CutAll),
                 Step::GiveUp => {
                     say("a worker did not end: giving up on it");
+                    self.logger.end();
                     return Some(Ended::Cut);
                 }
             }
@@ -354,7 +367,8 @@ impl Control {
         Some(if self.total.cut > 0 { Ended::Cut } else { Ended::Drained })
     }
 
-    fn end_at_once(&self) -> Ended {
+    fn end_at_once(&mut self) -> Ended {
+        self.logger.end();
         say(&format!("ended at once by a second signal, {} connections cut", self.counted.open()));
         Ended::AtOnce
     }

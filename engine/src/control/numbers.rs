@@ -18,6 +18,9 @@ use crate::worker::mailbox::ToWorker;
 
 /// How long a collection waits for a worker.
 const PATIENCE: Duration = Duration::from_millis(250);
+/// Without anybody who asks, numbers are collected this often: a count of one worker has 32 bits,
+/// which a busy one fills within hours.
+const EVERY: Duration = Duration::from_secs(600);
 
 /// Taken when it is answered.
 type Asker = (Format, Option<oneshot::Sender<Answer>>);
@@ -39,6 +42,9 @@ pub(super) struct Numbers {
     heard: Vec<Mono>,
     /// By worker, as it last said.
     standing: Vec<Standing>,
+    /// By worker: it has ended, and is not asked any more.
+    ended: Vec<bool>,
+    collected: Mono,
     collection: Option<Collection>,
     pub(super) free_before: Option<u64>,
     pub(super) adopted: u64,
@@ -52,6 +58,8 @@ impl Numbers {
             spares: (0..workers).map(|_| Some(Box::default())).collect(),
             heard: vec![rt::now(); workers],
             standing: vec![Standing::default(); workers],
+            ended: vec![false; workers],
+            collected: rt::now(),
             collection: None,
             free_before: None,
             adopted: 0,
@@ -74,7 +82,19 @@ impl Numbers {
     }
 
     fn is_complete(&self) -> bool {
-        self.spares.iter().all(Option::is_some)
+        self.spares.iter().zip(&self.ended).all(|(spare, ended)| spare.is_some() || *ended)
+    }
+
+    /// Nobody has asked for long.
+    pub(super) fn is_time(&self) -> bool {
+        rt::now().since(self.collected) >= EVERY
+    }
+
+    /// What it did last is told with its report.
+    pub(super) fn ended(&mut self, worker: usize) {
+        self.ended[worker] = true;
+        let Standing { panics, .. } = self.standing[worker];
+        self.standing[worker] = Standing { panics, ..Standing::default() };
     }
 
     fn silence_us(&self) -> Vec<u64> {
@@ -91,10 +111,16 @@ impl Control {
             return;
         }
         let ends = rt::now().after(PATIENCE);
-        let free_before = numbers.free_before.take();
+        numbers.collected = rt::now();
+        // What a worker hands over that was asked for before the burial frees nothing.
+        let is_fresh = numbers.is_complete();
+        let free_before = numbers.free_before.take_if(|_| is_fresh);
         let askers = asker.into_iter().collect();
         numbers.collection = Some(Collection { ends, askers, free_before });
         for (worker, spare) in numbers.spares.iter_mut().enumerate() {
+            if numbers.ended[worker] {
+                continue;
+            }
             // One that has not come back from the last time is still being waited for.
             if let Some(spare) = spare.take() {
                 self.workers.send(worker, ToWorker::Numbers(spare));

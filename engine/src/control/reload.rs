@@ -13,7 +13,7 @@ use super::{Control, doors, logger, say, sockets};
 use crate::admin::Answer;
 use crate::config::Loaded;
 use crate::rt;
-use crate::snapshot::{Server, Snapshot};
+use crate::snapshot::{Driver, Server, Snapshot};
 use crate::time::Mono;
 use crate::worker::mailbox::ToWorker;
 
@@ -31,6 +31,21 @@ pub struct Loader {
     /// As messages name it.
     pub name: String,
     pub load: Box<dyn Fn() -> Result<Loaded, String>>,
+}
+
+/// What of `[server]` holds from the start to the end.
+pub(super) struct Fixed {
+    workers: Option<u16>,
+    pin: Option<bool>,
+    driver: Driver,
+    memory_max: Option<u64>,
+}
+
+impl Fixed {
+    pub(super) fn of(server: &Server) -> Fixed {
+        let Server { workers, pin, driver, memory_max, .. } = *server;
+        Fixed { workers, pin, driver, memory_max }
+    }
 }
 
 /// What a configuration needs beside itself. Dropped, it leaves nothing behind.
@@ -147,7 +162,7 @@ impl Control {
 
     /// What a file may say and a running process can't follow.
     fn unchanged_until_restart(&self, next: &Server) -> Vec<String> {
-        let now = &self.publisher.present().expect("it runs on one").server;
+        let now = &self.began_with;
         let changed = [
             ("workers", now.workers != next.workers),
             ("pin", now.pin != next.pin),
@@ -181,6 +196,7 @@ impl Control {
     /// Says which workers have not adopted what was published long ago.
     pub(super) fn tell_overdue(&mut self) {
         let now = rt::now();
+        let mut any = false;
         for pending in self.pending.extract_if(.., |p| p.patience_ends <= now) {
             let is_late = |(_, adopted): &(usize, &u64)| **adopted < pending.generation;
             let late = self.adopted.iter().enumerate().filter(is_late);
@@ -192,6 +208,11 @@ impl Control {
             );
             say(&text);
             answer(pending.asker, false, json!({ "error": text }));
+            any = true;
+        }
+        if any {
+            // It is as ready as it will be; systemd waits for the end of the reload.
+            systemd::ready(&self.status_line());
         }
     }
 }

@@ -172,9 +172,18 @@ impl Sockets {
     }
 }
 
+impl Sockets {
+    /// At the end, before the sockets close: the path of one that is closed is anybody's.
+    pub fn remove_files(&mut self) {
+        for (_, bind) in self.held.extract_if(.., |(_, bind)| matches!(bind, Bind::Unix(_))) {
+            bind.remove_file();
+        }
+    }
+}
+
 impl Drop for Sockets {
     fn drop(&mut self) {
-        self.held.iter().for_each(|(_, bind)| bind.remove_file());
+        self.remove_files();
     }
 }
 

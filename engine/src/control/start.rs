@@ -9,7 +9,7 @@ use super::doors::Doors;
 use super::logger::Logger;
 use super::numbers::Numbers;
 use super::publish::Publisher;
-use super::reload::{Loader, watched};
+use super::reload::{Fixed, Loader, watched};
 use super::resolver::Names;
 use super::sockets::{Sockets, address_text};
 use super::voice::{say, say_all, systemd};
@@ -111,6 +111,7 @@ async fn start(options: Options) -> Result<Control, String> {
         adopted,
         numbers,
         logger,
+        began_with: Fixed::of(&snapshot.server),
         began_wall_us: rt::wall_us(),
         drain: None,
         untrusted,

@@ -306,8 +306,11 @@ async fn proxy(x: &Exchange<'_>, to: &To) -> Done {
     let mut tried = Tried::default();
     let mut stale = 0;
     loop {
-        x.noted.attempt.set(rt::cached_now());
-        let lease = match lease(x, id, due.min(x.deadline), &mut tried, stale > 0).await {
+        let began = rt::cached_now();
+        x.noted.sent.set(Mono(0));
+        let leased = lease(x, id, due.min(x.deadline), &mut tried, stale > 0).await;
+        x.noted.leased(began, rt::cached_now());
+        let lease = match leased {
             Ok(lease) => lease,
             Err(failure) => return own::fail(x, failure).await,
         };

@@ -23,13 +23,24 @@ use crate::worker::view::View;
 /// What attempts leave behind for their exchange.
 #[derive(Debug, Default)]
 pub struct Noted {
-    /// When the last attempt began, was sent, and had its answer's head; zero for never.
-    pub attempt: Cell<Mono>,
+    /// When the last attempt had its connection, was sent, and had its answer's head; zero for
+    /// never.
+    attempt: Cell<Mono>,
     pub sent: Cell<Mono>,
     pub first_byte: Cell<Mono>,
     pub attempts: Cell<u16>,
+    /// For connections, all attempts together.
+    waited: Cell<Duration>,
     /// Where the last attempt went.
     pub target: RefCell<Option<Rc<Target<Connection>>>>,
+}
+
+impl Noted {
+    /// Whatever came of it: the wait for a connection is over.
+    pub fn leased(&self, began: Mono, now: Mono) {
+        self.waited.set(self.waited.get() + now.since(began));
+        self.attempt.set(now);
+    }
 }
 
 /// Where a connection's byte counts stood when an exchange began.
@@ -55,7 +66,7 @@ pub fn learn(x: &Exchange<'_>, id: RouteId, done: &Done, from: From) {
     let (sent, first_byte) = (noted.sent.get(), noted.first_byte.get());
     let total = now.since(from.started);
     let (first_byte_us, own) = match (sent, first_byte) {
-        (Mono(0), _) => (None, total),
+        (Mono(0), _) => (None, total.saturating_sub(noted.waited.get())),
         (sent, Mono(0)) => (None, sent.since(noted.attempt.get())),
         (sent, first) => {
             let before = sent.since(noted.attempt.get());
