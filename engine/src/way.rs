@@ -194,7 +194,9 @@ pub struct Sending<'a> {
     pub peer: &'a [u8],
     pub trusted: bool,
     pub via: bool,
-    pub facts: &'a Facts<'a>,
+    pub request_id: &'a [u8],
+    /// What variables stand for; needed where the route changes fields.
+    pub facts: Option<&'a Facts<'a>>,
     pub upgrade: Option<&'a [u8]>,
 }
 
@@ -223,8 +225,8 @@ pub fn write_head(out: &mut Vec<u8>, s: &Sending<'_>) {
         authority,
         peer: s.peer,
         trusted: s.trusted,
-        facts: s.facts,
-        edits,
+        request_id: s.request_id,
+        edits: edits.zip(s.facts),
         upgrade: s.upgrade,
         via: s.via,
         max_forwards: forwards.and_then(|f| f.ok().flatten()).map(|n| n.saturating_sub(1)),

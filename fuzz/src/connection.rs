@@ -249,20 +249,7 @@ fn refused(e: ParseError) -> Fate {
     Fate::Refused(format!("{:?}", e.kind))
 }
 
-fn facts<'a>(fields: &'a Fields, head: &'a [u8]) -> Facts<'a> {
-    Facts {
-        client: b"192.0.2.1",
-        host: b"",
-        path: b"/",
-        query: b"",
-        method: b"GET",
-        request_id: b"0123456789abcdef",
-        route: b"app",
-        params: &[],
-        fields,
-        head,
-    }
-}
+const REQUEST_ID: &[u8] = b"0123456789abcdef";
 
 impl Setting {
     fn upgrade<'a>(&self, request: &'a Request, buf: &'a [u8]) -> Option<&'a [u8]> {
@@ -322,7 +309,7 @@ impl Setting {
                 authority,
                 peer: b"192.0.2.1",
                 trusted: self.trusted,
-                facts: &facts(&request.head.fields, buf),
+                request_id: REQUEST_ID,
                 edits: None,
                 upgrade: self.upgrade(request, buf),
                 via: self.via,
@@ -415,7 +402,6 @@ impl Setting {
             keep_alive: http10 && stays && !is_interim,
             upgrade,
             date: b"Sun, 06 Nov 1994 08:49:37 GMT",
-            facts: &facts(&answer.head.fields, buf),
             edits: None,
             via: self.via,
         };

@@ -3,7 +3,7 @@
 
 use crate::bytes;
 use crate::error::{ErrorKind, ParseError, Version};
-use crate::fields::{FieldId, Fields};
+use crate::fields::{FieldId, FieldSet, Fields};
 use crate::head::RequestHead;
 use crate::method::Method;
 use crate::span::Span;
@@ -33,6 +33,18 @@ pub fn options(fields: &Fields, buf: &[u8]) -> Result<ConnectionOptions, ParseEr
 fn nominated_options(fields: &Fields, buf: &[u8]) -> Result<ConnectionOptions, ParseError> {
     let mut found = ConnectionOptions::default();
     for field in fields.all(FieldId::Connection) {
+        // Fast path: the one word that most senders say.
+        match field.value.of(buf) {
+            b"keep-alive" => {
+                found.keep_alive = true;
+                continue;
+            }
+            b"close" => {
+                found.close = true;
+                continue;
+            }
+            _ => {}
+        }
         let refuse = |kind| Err(ParseError::new(kind, field.value.start as usize));
         for option in list_members(field.value.of(buf)) {
             if option.eq_ignore_ascii_case(b"keep-alive") {
@@ -100,20 +112,21 @@ pub fn is_nominated(fields: &Fields, buf: &[u8], name: &[u8]) -> bool {
 
 /// Fields that are never forwarded, nominated or not. Trailer is not among them: it is about the
 /// message, and goes with its trailers.
+pub const HOP_BY_HOP: FieldSet = FieldSet::of(&[
+    FieldId::Connection,
+    FieldId::KeepAlive,
+    FieldId::ProxyConnection,
+    FieldId::ProxyAuthenticate,
+    FieldId::ProxyAuthorization,
+    FieldId::Te,
+    FieldId::TransferEncoding,
+    FieldId::Upgrade,
+    FieldId::Http2Settings,
+]);
+
 #[inline]
 pub fn is_hop_by_hop(id: FieldId) -> bool {
-    matches!(
-        id,
-        FieldId::Connection
-            | FieldId::KeepAlive
-            | FieldId::ProxyConnection
-            | FieldId::ProxyAuthenticate
-            | FieldId::ProxyAuthorization
-            | FieldId::Te
-            | FieldId::TransferEncoding
-            | FieldId::Upgrade
-            | FieldId::Http2Settings
-    )
+    HOP_BY_HOP.has(id)
 }
 
 /// What a client waits for before it sends its body.

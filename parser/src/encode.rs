@@ -5,6 +5,7 @@
 //! other source there is [`try_field`].
 
 use crate::bytes::{self, VALUE};
+use crate::fields::Field;
 
 /// The last chunk's line. Trailer fields and [`end`] follow.
 pub const LAST_CHUNK: &[u8] = b"0\r\n";
@@ -40,6 +41,51 @@ pub fn field(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
     out.extend_from_slice(b": ");
     out.extend_from_slice(value);
     out.extend_from_slice(b"\r\n");
+}
+
+/// Copies fields of a parsed head as they came. Those that stand behind each other in the one
+/// spelling of this crate go out together, others one by one.
+#[derive(Debug)]
+pub struct Runs<'a> {
+    buf: &'a [u8],
+    start: usize,
+    end: usize,
+}
+
+impl<'a> Runs<'a> {
+    /// Of fields whose spans are places in `buf`.
+    #[inline]
+    pub fn of(buf: &'a [u8]) -> Runs<'a> {
+        Runs { buf, start: 0, end: 0 }
+    }
+
+    /// Appends `next`, now or with those that follow it.
+    #[inline]
+    pub fn keep(&mut self, out: &mut Vec<u8>, next: &Field) {
+        let (name, value) = (next.name, next.value);
+        let (name_end, value_end) = (name.end(), value.end());
+        let is_plain = value.start as usize == name_end + 2
+            && self.buf.get(name_end..name_end + 2) == Some(b": ")
+            && self.buf.get(value_end..value_end + 2) == Some(b"\r\n");
+        if !is_plain {
+            self.finish(out);
+            field(out, name.of(self.buf), value.of(self.buf));
+            return;
+        }
+        if name.start as usize != self.end {
+            self.finish(out);
+            self.start = name.start as usize;
+        }
+        self.end = value_end + 2;
+    }
+
+    /// Appends what waits. To be called behind the last `keep`, and before anything else is
+    /// appended.
+    #[inline]
+    pub fn finish(&mut self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.buf[self.start..self.end]);
+        (self.start, self.end) = (0, 0);
+    }
 }
 
 /// As [`field`], for text that nobody has checked. `false`: it is refused, nothing is written.
@@ -193,6 +239,30 @@ mod tests {
     fn decimals_are_written_without_leading_zeros() {
         for value in [0, 9, 10, 1234567890, u64::MAX] {
             assert_eq!(written(|out| decimal(out, value)), value.to_string());
+        }
+    }
+
+    /// Every choice of fields, in every spelling, is what writing them one by one would be.
+    #[test]
+    fn runs_are_what_single_fields_would_be() {
+        let head =
+            b"GET / HTTP/1.1\r\nA: 1\r\nBb:22\r\nC:\t3\r\nD: 4 \r\nE:\r\nF: 6\r\nG: 7\r\n\r\n";
+        let mut request = crate::head::RequestHead::new();
+        request.parse(head, &crate::Limits::default()).expect("it is a head");
+        for kept in 0u32..1 << request.fields.len() {
+            let fields = request.fields.iter().enumerate();
+            let fields = fields.filter(|(i, _)| kept & (1 << i) != 0).map(|(_, field)| field);
+            let single = written(|out| {
+                for f in fields.clone() {
+                    field(out, f.name.of(head), f.value.of(head));
+                }
+            });
+            let runs = written(|out| {
+                let mut runs = Runs::of(head);
+                fields.for_each(|f| runs.keep(out, f));
+                runs.finish(out);
+            });
+            assert_eq!(runs, single);
         }
     }
 

@@ -106,6 +106,30 @@ impl FieldId {
     }
 }
 
+/// A set of known fields, one bit for each. `Other` is in none.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct FieldSet(u64);
+
+impl FieldSet {
+    pub const fn of(ids: &[FieldId]) -> FieldSet {
+        let (mut bits, mut at) = (0, 0);
+        while at < ids.len() {
+            bits |= 1 << ids[at] as u8;
+            at += 1;
+        }
+        FieldSet(bits & !1)
+    }
+
+    pub const fn with(self, other: FieldSet) -> FieldSet {
+        FieldSet(self.0 | other.0)
+    }
+
+    #[inline]
+    pub const fn has(self, id: FieldId) -> bool {
+        self.0 & (1 << id as u8) != 0
+    }
+}
+
 /// `name` in any case is `known`, which is lower-case and as long. Letters are folded by setting
 /// one bit, words at a time; among tokens only letters of the other case meet that way.
 #[inline]
@@ -231,6 +255,15 @@ mod tests {
             }
         }
         assert_eq!(FieldId::of(b""), FieldId::Other);
+    }
+
+    #[test]
+    fn a_set_has_what_it_is_made_of() {
+        let set = FieldSet::of(&[FieldId::Te, FieldId::Other]).with(FieldSet::of(&[FieldId::Via]));
+        for &(id, _) in FieldId::KNOWN {
+            assert_eq!(set.has(id), matches!(id, FieldId::Te | FieldId::Via));
+        }
+        assert!(!set.has(FieldId::Other));
     }
 
     #[test]

@@ -33,7 +33,7 @@ pub mod target;
 pub use chunked::{ChunkEvent, ChunkedDecoder, parse_trailers};
 pub use connection::{ConnectionOptions, Expect};
 pub use error::{ErrorKind, ParseError, Version};
-pub use fields::{Field, FieldId, Fields};
+pub use fields::{Field, FieldId, FieldSet, Fields};
 pub use framing::{BodyFraming, request_framing, response_framing};
 pub use head::{RequestHead, ResponseHead};
 pub use limits::Limits;

@@ -143,7 +143,8 @@ impl Seen<'_> {
             peer: peer.as_bytes(),
             trusted: is_trusted,
             via: self.snapshot.server.via,
-            facts,
+            request_id: facts.request_id,
+            facts: Some(facts),
             upgrade: way::upgrade(route, self.request, self.bytes, self.limits),
         };
         way::write_head(&mut head, &sending);

@@ -1,12 +1,12 @@
 //! The upstream side: the head that is sent, and what its answer says.
 
 use parser::connection::{self, ConnectionOptions};
-use parser::encode;
+use parser::encode::{self, Runs};
 use parser::error::{ParseError, Version};
 use parser::framing::{self, BodyFraming};
 use parser::head::ResponseHead;
 use parser::scan::HeadScan;
-use parser::{Field, FieldId, Fields, Limits, Method};
+use parser::{Field, FieldId, FieldSet, Fields, Limits, Method};
 
 use crate::h1::server::{Request, is_h2c};
 use crate::http::edit::Edits;
@@ -28,8 +28,9 @@ pub struct RequestOut<'a> {
     pub peer: &'a [u8],
     /// The peer is a trusted proxy: what it says of the client is passed on.
     pub trusted: bool,
-    pub facts: &'a Facts<'a>,
-    pub edits: Option<&'a Edits>,
+    pub request_id: &'a [u8],
+    /// What the route changes, and what its variables stand for.
+    pub edits: Option<(&'a Edits, &'a Facts<'a>)>,
     /// The protocol the client may switch to.
     pub upgrade: Option<&'a [u8]>,
     pub via: bool,
@@ -54,18 +55,20 @@ pub fn encode_request(out: &mut Vec<u8>, o: &RequestOut<'_>) {
     }
     out.extend_from_slice(b" HTTP/1.1\r\n");
     encode::field(out, b"Host", o.host);
-    let fields = &request.head.fields;
-    for field in fields.iter() {
-        if keeps_request_field(o, field) {
-            encode::field(out, field.name.of(buf), field.value.of(buf));
+    let mut runs = Runs::of(buf);
+    let goes = if o.trusted { STAYS } else { STAYS.with(STAYS_UNTRUSTED) };
+    for field in request.head.fields.iter() {
+        if !goes.has(field.id) && keeps_request_field(o, field) {
+            runs.keep(out, field);
         }
     }
+    runs.finish(out);
     // What the route sets or removes of these is not written twice, or at all.
-    let is_set = |id| o.edits.is_some_and(|e| e.replaces(id, b""));
+    let is_set = |id| o.edits.is_some_and(|(e, _)| e.replaces(id, b""));
     let said = o.trusted.then(|| request.said(buf));
     write_forwarded(out, o.peer, said, o.authority, is_set);
     if !is_set(FieldId::XRequestId) {
-        encode::field(out, b"X-Request-Id", o.facts.request_id);
+        encode::field(out, b"X-Request-Id", o.request_id);
     }
     match request.framing {
         BodyFraming::Length(n) => write_length(out, n),
@@ -84,29 +87,39 @@ pub fn encode_request(out: &mut Vec<u8>, o: &RequestOut<'_>) {
         write_via(out, request.is_http10());
     }
     write_hop(out, o);
-    if let Some(edits) = o.edits {
-        write_edits(out, edits, o.facts);
+    if let Some((edits, facts)) = o.edits {
+        write_edits(out, edits, facts);
     }
     out.extend_from_slice(b"\r\n");
 }
 
+/// Fields of a request that are for us alone, or written anew.
+const STAYS: FieldSet = FieldSet::of(&[
+    FieldId::Host,
+    FieldId::ContentLength,
+    FieldId::Expect,
+    FieldId::XRequestId,
+    FieldId::XForwardedFor,
+    FieldId::XForwardedProto,
+    FieldId::XForwardedHost,
+])
+.with(connection::HOP_BY_HOP);
+/// Further ones that are only passed on for a trusted proxy. The last one asks the next gateway,
+/// which may trust us, what it would tell nobody else.
+const STAYS_UNTRUSTED: FieldSet =
+    FieldSet::of(&[FieldId::Forwarded, FieldId::XRealIp, FieldId::BusbarReason]);
+
+/// Of those that no set decides on.
 fn keeps_request_field(o: &RequestOut<'_>, field: &Field) -> bool {
-    use FieldId as F;
     let name = field.name.of(o.buf);
     let keeps = match field.id {
-        // Written anew, or meant for us alone.
-        F::Host | F::ContentLength | F::TransferEncoding | F::Expect | F::XRequestId => false,
-        F::MaxForwards => o.max_forwards.is_none(),
-        F::XForwardedFor | F::XForwardedProto | F::XForwardedHost => false,
-        // The last one asks the next gateway, which may trust us, what it would tell nobody else.
-        F::Forwarded | F::XRealIp | F::BusbarReason => o.trusted,
-        id if connection::is_hop_by_hop(id) => false,
-        F::Other => !is_forwarding_name(name) || (o.trusted && is_proxys_own_name(name)),
+        FieldId::MaxForwards => o.max_forwards.is_none(),
+        FieldId::Other => !is_forwarding_name(name) || (o.trusted && is_proxys_own_name(name)),
         _ => true,
     };
     keeps
         && !o.request.is_nominated(o.buf, name)
-        && !o.edits.is_some_and(|e| e.replaces(field.id, name))
+        && !o.edits.is_some_and(|(e, _)| e.replaces(field.id, name))
 }
 
 /// What is for the next hop alone: TE and Upgrade, and the Connection field that says so.
@@ -148,8 +161,8 @@ pub struct AnswerOut<'a> {
     /// For a 101: the protocol.
     pub upgrade: Option<&'a [u8]>,
     pub date: &'a [u8],
-    pub facts: &'a Facts<'a>,
-    pub edits: Option<&'a Edits>,
+    /// What the route changes, and what its variables stand for.
+    pub edits: Option<(&'a Edits, &'a Facts<'a>)>,
     pub via: bool,
 }
 
@@ -162,18 +175,19 @@ pub fn encode_answer(out: &mut Vec<u8>, o: &AnswerOut<'_>) {
         o.answer.options.nominated && connection::is_nominated(&head.fields, buf, name)
     };
     encode::status_line(out, head.status, head.reason.of(buf));
+    let mut runs = Runs::of(buf);
     for field in head.fields.iter() {
         let name = field.name.of(buf);
-        let keeps = match field.id {
-            FieldId::ContentLength | FieldId::TransferEncoding => false,
-            FieldId::Upgrade => offers, // and is always nominated
-            id => !connection::is_hop_by_hop(id) && !nominated(name),
+        let keeps = match STAYS_OF_ANSWER.has(field.id) {
+            true => offers && field.id == FieldId::Upgrade, // which is always nominated
+            false => !nominated(name),
         };
-        if keeps && !o.edits.is_some_and(|e| e.replaces(field.id, name)) {
-            encode::field(out, name, field.value.of(buf));
+        if keeps && !o.edits.is_some_and(|(e, _)| e.replaces(field.id, name)) {
+            runs.keep(out, field);
         }
     }
-    let is_set = |id| o.edits.is_some_and(|e| e.replaces(id, b""));
+    runs.finish(out);
+    let is_set = |id| o.edits.is_some_and(|(e, _)| e.replaces(id, b""));
     let has_date = head.fields.has(FieldId::Date) && !nominated(b"date");
     if !has_date && head.status >= 200 && !is_set(FieldId::Date) {
         encode::field(out, b"Date", o.date);
@@ -190,11 +204,15 @@ pub fn encode_answer(out: &mut Vec<u8>, o: &AnswerOut<'_>) {
         encode::field(out, b"Upgrade", name);
     }
     write_options(out, o, offers || o.upgrade.is_some());
-    if let Some(edits) = o.edits {
-        write_edits(out, edits, o.facts);
+    if let Some((edits, facts)) = o.edits {
+        write_edits(out, edits, facts);
     }
     out.extend_from_slice(b"\r\n");
 }
+
+/// Fields of an answer that are for us alone, or written anew.
+const STAYS_OF_ANSWER: FieldSet =
+    FieldSet::of(&[FieldId::ContentLength]).with(connection::HOP_BY_HOP);
 
 /// The answer's Connection field. Upgrade is never sent without being named there (RFC 9110 §7.8).
 fn write_options(out: &mut Vec<u8>, o: &AnswerOut<'_>, upgrade: bool) {

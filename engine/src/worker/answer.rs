@@ -7,7 +7,6 @@ use parser::scan::HeadScan;
 
 use crate::h1::client::{AnswerOut, encode_answer};
 use crate::h1::relay::{Body, Out};
-use crate::http::edit::Edits;
 use crate::rt::{self, Buf, Stop, Stream, Watch};
 use crate::time::Mono;
 use crate::worker::Scratch;
@@ -206,7 +205,9 @@ fn look(
     let stays = x.request.persistent && !x.conn.is_draining() && way != Out::Data && !is_early;
     let close = !stays && !is_interim && !is_tunnel;
     if !(is_interim && http10) {
-        let edits = x.route.headers.as_deref().map(|h| &h.response).filter(|_| !is_interim);
+        let edits = x.route.headers.as_deref().map(|h| &h.response);
+        let edits = edits.filter(|e| !is_interim && !e.is_empty());
+        let facts = edits.map(|_| x.facts());
         let o = AnswerOut {
             answer: &answer,
             buf,
@@ -217,8 +218,7 @@ fn look(
             keep_alive: http10 && stays && !is_interim,
             upgrade,
             date: &date,
-            facts: &x.facts(),
-            edits: edits.filter(|e: &&Edits| !e.is_empty()),
+            edits: edits.zip(facts.as_ref()),
             via: x.view.snapshot.server.via,
         };
         encode_answer(out, &o);

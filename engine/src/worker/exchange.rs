@@ -111,14 +111,26 @@ impl RequestId {
             return id;
         }
         let mut rng = conn.w.rng.borrow_mut();
-        for half in id.text[..32].chunks_exact_mut(16) {
+        for quarter in id.text[..32].as_chunks_mut::<16>().0 {
             let n = rng.next_u64();
-            for (i, digit) in half.iter_mut().enumerate() {
-                *digit = b"0123456789abcdef"[(n >> (i * 4)) as usize & 15];
-            }
+            quarter[..8].copy_from_slice(&hex(n as u32));
+            quarter[8..].copy_from_slice(&hex((n >> 32) as u32));
         }
         id
     }
+}
+
+/// Eight digits in hex, all at once: half a byte goes into each, then what is above 9 becomes a
+/// letter.
+#[inline]
+fn hex(n: u32) -> [u8; 8] {
+    const EACH: u64 = 0x0101_0101_0101_0101;
+    let mut digits = u64::from(n);
+    digits = (digits | digits << 16) & 0x0000_ffff_0000_ffff;
+    digits = (digits | digits << 8) & 0x00ff_00ff_00ff_00ff;
+    digits = (digits | digits << 4) & 0x0f0f_0f0f_0f0f_0f0f;
+    let is_letter = (digits + 6 * EACH) >> 4 & EACH;
+    (digits + EACH * u64::from(b'0') + is_letter * u64::from(b'a' - b'9' - 1)).to_be_bytes()
 }
 
 impl Exchange<'_> {
@@ -439,6 +451,7 @@ fn unsent<'a>(
 }
 
 fn write_head(x: &Exchange<'_>, lease: &Lease, sent_as: Option<&Rewritten>, out: &mut Scratch) {
+    let facts = x.route.headers.is_some().then(|| x.facts());
     let sending = Sending {
         route: x.route,
         upstream: x.upstream(),
@@ -449,7 +462,8 @@ fn write_head(x: &Exchange<'_>, lease: &Lease, sent_as: Option<&Rewritten>, out:
         peer: x.conn.peer_text.as_bytes(),
         trusted: x.trusted,
         via: x.view.snapshot.server.via,
-        facts: &x.facts(),
+        request_id: x.request_id.as_bytes(),
+        facts: facts.as_ref(),
         upgrade: x.upgrade(),
     };
     way::write_head(out, &sending);
@@ -522,5 +536,19 @@ pub fn body_in(request: &Request, bytes: &[u8]) -> Option<usize> {
             (end <= bytes.len() as u64).then_some(end as usize)
         }
         BodyFraming::Chunked | BodyFraming::UntilClose => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::hex;
+
+    #[test]
+    fn hex_is_what_format_makes_of_it() {
+        let mut n = 0x0123_4567u32;
+        for _ in 0..10_000 {
+            n = n.wrapping_mul(0x9e37_79b1).wrapping_add(1);
+            assert_eq!(hex(n), format!("{n:08x}").as_bytes());
+        }
     }
 }
