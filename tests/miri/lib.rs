@@ -14,6 +14,7 @@ pub mod time;
 pub mod rt {
     pub mod buf;
     pub mod slot;
+    pub mod turn;
     pub mod uring;
 }
 

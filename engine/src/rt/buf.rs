@@ -1,6 +1,10 @@
 //! A worker's connection buffers: leased when bytes are there to be read, returned when they
 //! have been passed on.
 //!
+//! Free blocks stay mapped as long as they are needed: those that no lease took since the last
+//! look go back to the kernel ([`BufPool::trim`]). Free and leased ones together keep to
+//! `memory_max`.
+//!
 //! Blocks are 128 KiB of address space (only touched pages cost memory). Above `memory_max` the
 //! blocks are 16 KiB; their number is bounded by the number of connections. A lease never waits,
 //! so leases can't deadlock.
@@ -15,37 +19,49 @@ use std::rc::Rc;
 pub const BLOCK: usize = 128 << 10;
 /// What is leased above `memory_max`.
 pub const BLOCK_SMALL: usize = 16 << 10;
-/// Free blocks kept mapped per worker; further ones go back to the kernel.
-const FREE_MAX: usize = 64;
+/// Free blocks that stay mapped however long nobody needs them.
+const FREE_KEPT: usize = 16;
+
+/// Where blocks begin in their mappings: so many places, so far from each other. Were they all the
+/// same, the heads of all connections would share a few lines of the processor's caches.
+const PLACES: usize = 12;
+const PLACE: usize = 5 * 64;
+/// Room for the places in each mapping. It also keeps blocks off each other's multiples.
+const PLACES_LEN: usize = 4 << 10;
+const _: () = assert!(PLACES * PLACE <= PLACES_LEN);
 
 #[derive(Debug)]
 struct Block {
     start: NonNull<u8>,
     len: usize,
+    /// Bytes of the mapping before `start`.
+    place: usize,
 }
 
 impl Block {
-    fn map(len: usize) -> Block {
+    fn map(len: usize, number: usize) -> Block {
         // SAFETY: a fresh private anonymous mapping; no address is asked for.
-        let start = unsafe {
+        let mapped = unsafe {
             libc::mmap(
                 std::ptr::null_mut(),
-                len,
+                len + PLACES_LEN,
                 libc::PROT_READ | libc::PROT_WRITE,
                 libc::MAP_PRIVATE | libc::MAP_ANONYMOUS,
                 -1,
                 0,
             )
         };
-        if start == libc::MAP_FAILED {
+        if mapped == libc::MAP_FAILED {
             std::alloc::handle_alloc_error(std::alloc::Layout::new::<[u8; BLOCK]>());
         }
-        let start = NonNull::new(start.cast()).expect("mmap never gives null");
-        Block { start, len }
+        let place = number % PLACES * PLACE;
+        let mapped: NonNull<u8> = NonNull::new(mapped.cast()).expect("mmap never gives null");
+        // SAFETY: `place` is below `PLACES_LEN`, and `len` bytes are mapped behind that.
+        Block { start: unsafe { mapped.add(place) }, len, place }
     }
 
     fn bytes(&self) -> &[u8] {
-        // SAFETY: the mapping is `len` bytes, initialised to zero by the kernel, ours alone.
+        // SAFETY: `len` bytes are mapped, initialised to zero by the kernel, ours alone.
         unsafe { std::slice::from_raw_parts(self.start.as_ptr(), self.len) }
     }
 
@@ -58,7 +74,10 @@ impl Block {
 impl Drop for Block {
     fn drop(&mut self) {
         // SAFETY: unmaps exactly what `map` mapped; no reference outlives `self`.
-        unsafe { libc::munmap(self.start.as_ptr().cast(), self.len) };
+        unsafe {
+            let mapped = self.start.sub(self.place);
+            libc::munmap(mapped.as_ptr().cast(), self.len + PLACES_LEN)
+        };
     }
 }
 
@@ -69,7 +88,12 @@ pub struct BufPool {
     free_small: RefCell<Vec<Block>>,
     leased: Cell<u32>,
     leased_bytes: Cell<usize>,
+    free_bytes: Cell<usize>,
+    /// Fewest free blocks, big and small, since the last look.
+    idle: [Cell<usize>; 2],
     high_water: Cell<usize>,
+    /// Blocks ever mapped.
+    mapped: Cell<usize>,
     bytes_max: usize,
 }
 
@@ -77,11 +101,14 @@ impl BufPool {
     /// `bytes_max`: above it leases are small.
     pub fn new(bytes_max: usize) -> Rc<BufPool> {
         Rc::new(BufPool {
-            free: RefCell::new(Vec::with_capacity(FREE_MAX)),
-            free_small: RefCell::new(Vec::with_capacity(FREE_MAX)),
+            free: RefCell::default(),
+            free_small: RefCell::default(),
             leased: Cell::new(0),
             leased_bytes: Cell::new(0),
+            free_bytes: Cell::new(0),
+            idle: Default::default(),
             high_water: Cell::new(0),
+            mapped: Cell::new(0),
             bytes_max,
         })
     }
@@ -92,21 +119,63 @@ impl BufPool {
     }
 
     fn lease_of(self: &Rc<BufPool>, len: usize) -> Buf {
-        let free = if len == BLOCK { &self.free } else { &self.free_small };
-        let block = free.borrow_mut().pop().unwrap_or_else(|| Block::map(len));
+        let block = self.take_free(len).unwrap_or_else(|| self.map(len));
         self.leased.set(self.leased.get() + 1);
         self.leased_bytes.set(self.leased_bytes.get() + len);
         self.high_water.set(self.high_water.get().max(self.leased_bytes.get()));
         Buf { block: Some(block), start: 0, end: 0, pool: self.clone() }
     }
 
-    fn give_back(&self, block: Block) {
-        self.leased.set(self.leased.get() - 1);
-        self.leased_bytes.set(self.leased_bytes.get() - block.len);
-        let free = if block.len == BLOCK { &self.free } else { &self.free_small };
+    #[cold]
+    fn map(&self, len: usize) -> Block {
+        let number = self.mapped.get();
+        self.mapped.set(number.wrapping_add(1));
+        Block::map(len, number)
+    }
+
+    fn free_of(&self, len: usize) -> (&RefCell<Vec<Block>>, &Cell<usize>) {
+        let [big, small] = &self.idle;
+        if len == BLOCK { (&self.free, big) } else { (&self.free_small, small) }
+    }
+
+    #[inline]
+    fn take_free(&self, len: usize) -> Option<Block> {
+        let (free, idle) = self.free_of(len);
         let mut free = free.borrow_mut();
-        if free.len() < FREE_MAX {
+        let block = free.pop()?;
+        idle.set(idle.get().min(free.len()));
+        self.free_bytes.set(self.free_bytes.get() - len);
+        Some(block)
+    }
+
+    fn give_back(&self, block: Block) {
+        let len = block.len;
+        self.leased.set(self.leased.get() - 1);
+        self.leased_bytes.set(self.leased_bytes.get() - len);
+        let mut free = self.free_of(len).0.borrow_mut();
+        let is_bounded = self.leased_bytes.get() + self.free_bytes.get() + len <= self.bytes_max;
+        if is_bounded || free.len() < FREE_KEPT {
+            self.free_bytes.set(self.free_bytes.get() + len);
             free.push(block);
+        }
+    }
+
+    /// Blocks wait that may turn out not to be needed.
+    #[inline]
+    pub fn has_spare(&self) -> bool {
+        self.free.borrow().len() > FREE_KEPT || self.free_small.borrow().len() > FREE_KEPT
+    }
+
+    /// Gives blocks back to the kernel that no lease took since the last call.
+    pub fn trim(&self) {
+        for len in [BLOCK, BLOCK_SMALL] {
+            let (free, idle) = self.free_of(len);
+            let mut free = free.borrow_mut();
+            // The last given back is the next to be leased: those in front are the idle ones.
+            let spare = idle.get().min(free.len().saturating_sub(FREE_KEPT));
+            free.drain(..spare);
+            self.free_bytes.set(self.free_bytes.get() - spare * len);
+            idle.set(free.len());
         }
     }
 
@@ -235,6 +304,29 @@ mod tests {
         drop(a);
         assert_eq!((pool.leased(), pool.high_water()), (0, BLOCK));
         assert!(pool.lease().is_empty());
+    }
+
+    #[test]
+    fn blocks_stay_while_they_are_needed_and_go_when_they_are_not() {
+        let pool = BufPool::new(64 << 20);
+        let lease_many = |n| drop((0..n).map(|_| pool.lease()).collect::<Vec<Buf>>());
+        lease_many(100);
+        pool.trim(); // looks for the first time
+        lease_many(60);
+        pool.trim();
+        assert_eq!((pool.free.borrow().len(), pool.has_spare()), (60, true), "60 were in use");
+        pool.trim();
+        assert_eq!((pool.free.borrow().len(), pool.has_spare()), (FREE_KEPT, false));
+        assert_eq!(pool.free_bytes.get(), FREE_KEPT * BLOCK);
+    }
+
+    #[test]
+    fn free_blocks_keep_to_the_bound_together_with_leased_ones() {
+        let pool = BufPool::new(32 * BLOCK);
+        let leases: Vec<Buf> = (0..40).map(|_| pool.lease()).collect();
+        drop(leases);
+        let bytes = pool.free_bytes.get();
+        assert!(bytes <= 32 * BLOCK && bytes >= 31 * BLOCK, "{bytes}");
     }
 
     #[test]

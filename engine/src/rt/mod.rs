@@ -16,12 +16,15 @@ pub mod slot;
 pub mod timer;
 
 pub(crate) mod net;
+pub(crate) mod turn;
 pub(crate) mod uring;
 
 #[cfg(test)]
 pub use crate::sim::rt::*;
 #[cfg(not(test))]
 pub use net::*;
+#[cfg(not(test))]
+pub use turn::turn;
 #[cfg(not(test))]
 pub use uring::*;
 

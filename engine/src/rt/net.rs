@@ -5,6 +5,7 @@
 
 use std::cell::Cell;
 use std::io;
+use std::mem::MaybeUninit;
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 use std::path::Path;
@@ -62,6 +63,32 @@ impl Drop for Source {
         }
     }
 }
+
+/// recv(2) as the kernel has it. libc's is a point where its threads may be cancelled, and pays for
+/// that with two locked instructions each time.
+///
+/// # Safety
+/// As recv(2): `room` takes `len` bytes.
+#[inline]
+unsafe fn recv(fd: RawFd, room: *mut u8, len: usize, flags: libc::c_int) -> isize {
+    const NONE: usize = 0;
+    // SAFETY: the caller's.
+    unsafe { libc::syscall(libc::SYS_recvfrom, fd, room, len, flags, NONE, NONE) as isize }
+}
+
+/// send(2), likewise.
+///
+/// # Safety
+/// As send(2): `bytes` are `len` bytes.
+#[inline]
+unsafe fn send(fd: RawFd, bytes: *const u8, len: usize, flags: libc::c_int) -> isize {
+    const NONE: usize = 0;
+    // SAFETY: the caller's.
+    unsafe { libc::syscall(libc::SYS_sendto, fd, bytes, len, flags, NONE, NONE) as isize }
+}
+
+/// Two parts that are together no longer than this are sent as one.
+const COPIED_MAX: usize = 2048;
 
 fn check(result: isize) -> io::Result<usize> {
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result as usize) }
@@ -154,7 +181,7 @@ impl Stream {
         debug_assert!(!room.is_empty(), "a read of nothing looks like the end");
         // SAFETY: writes at most `room.len()` bytes into `room`.
         let done = check(unsafe {
-            libc::recv(self.handle(), room.as_mut_ptr().cast(), room.len(), libc::MSG_DONTWAIT)
+            recv(self.handle(), room.as_mut_ptr(), room.len(), libc::MSG_DONTWAIT)
         });
         self.moved(&self.read, done)
     }
@@ -167,8 +194,18 @@ impl Stream {
         if body.is_empty() || head.is_empty() {
             let one = if head.is_empty() { body } else { head };
             // SAFETY: reads `one.len()` bytes of `one`.
-            let done =
-                check(unsafe { libc::send(self.handle(), one.as_ptr().cast(), one.len(), FLAGS) });
+            let done = check(unsafe { send(self.handle(), one.as_ptr(), one.len(), FLAGS) });
+            return self.moved(&self.written, done);
+        }
+        let len = head.len() + body.len();
+        if len <= COPIED_MAX {
+            // Fast path: copying is cheaper than a message of two parts.
+            let mut both = [const { MaybeUninit::<u8>::uninit() }; COPIED_MAX];
+            let (front, back) = both[..len].split_at_mut(head.len());
+            front.write_copy_of_slice(head);
+            back.write_copy_of_slice(body);
+            // SAFETY: reads `len` bytes, all of which were written.
+            let done = check(unsafe { send(self.handle(), both.as_ptr().cast(), len, FLAGS) });
             return self.moved(&self.written, done);
         }
         let mut parts = [
@@ -191,12 +228,7 @@ impl Stream {
         let mut byte = [0u8; 1];
         // SAFETY: looks at most one byte into a local.
         let n = unsafe {
-            libc::recv(
-                self.handle(),
-                byte.as_mut_ptr().cast(),
-                1,
-                libc::MSG_PEEK | libc::MSG_DONTWAIT,
-            )
+            recv(self.handle(), byte.as_mut_ptr(), 1, libc::MSG_PEEK | libc::MSG_DONTWAIT)
         };
         n < 0 && io::Error::last_os_error().kind() == io::ErrorKind::WouldBlock
     }

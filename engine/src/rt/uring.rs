@@ -118,13 +118,6 @@ pub async fn pause(wait: Duration) {
     monoio::time::sleep(wait).await;
 }
 
-/// Lets the worker's other tasks and the ring have their turn. A task that wakes itself would go
-/// to the front of monoio's queue and starve them, so this one sleeps for the runtime's shortest
-/// time.
-pub async fn turn() {
-    monoio::time::sleep(Duration::from_millis(1)).await;
-}
-
 /// What a worker's runtime turned out to be.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Ran {
@@ -177,8 +170,7 @@ pub fn run<F: Future<Output = ()>>(driver: Driver, make: impl FnOnce(Ran) -> F) 
         for (ran, flags) in ladder {
             match uring(flags) {
                 Ok(mut runtime) => {
-                    runtime.block_on(async { make(ran).await });
-                    return Ok(());
+                    return runtime.block_on(worker(ran, make));
                 }
                 Err(e) => refused = e,
             }
@@ -190,7 +182,12 @@ pub fn run<F: Future<Output = ()>>(driver: Driver, make: impl FnOnce(Ran) -> F) 
     }
     let mut runtime =
         monoio::RuntimeBuilder::<monoio::LegacyDriver>::new().enable_timer().build()?;
-    runtime.block_on(async { make(Ran::Epoll).await });
+    runtime.block_on(worker(Ran::Epoll, make))
+}
+
+async fn worker<F: Future<Output = ()>>(ran: Ran, make: impl FnOnce(Ran) -> F) -> io::Result<()> {
+    let _served = super::turn::start()?;
+    make(ran).await;
     Ok(())
 }
 

@@ -37,7 +37,7 @@ const LINGER_MAX: Duration = Duration::from_secs(2);
 const LINGER_TOTAL_MAX: Duration = Duration::from_secs(30);
 const EMPTY_LINE: &[u8] = b"\r\n";
 /// Pipelined requests served before other connections get their turn.
-const REQUESTS_IN_A_ROW: u32 = 512;
+const REQUESTS_IN_A_ROW: u32 = 64;
 
 /// One downstream connection.
 #[derive(Debug)]
@@ -157,6 +157,9 @@ async fn busy(conn: &Conn, head_deadline: Option<Mono>) -> Option<Next> {
     let mut request = conn.w.take_request();
     let next = requests(conn, &mut buf, &mut request, head_deadline).await;
     conn.w.give_request(request);
+    if conn.w.bufs.has_spare() {
+        conn.w.sweep_pools();
+    }
     next
 }
 

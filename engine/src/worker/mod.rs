@@ -241,9 +241,9 @@ impl Worker {
         }
     }
 
-    /// Keeps idle upstream connections from outliving their time or their origin, while there are
-    /// any.
-    fn sweep_pools(self: &Rc<Worker>) {
+    /// Keeps idle upstream connections from outliving their time or their origin, and buffers from
+    /// staying that nobody needs, while there are any.
+    pub(super) fn sweep_pools(self: &Rc<Worker>) {
         if self.sweeping.replace(true) {
             return;
         }
@@ -257,7 +257,8 @@ impl Worker {
                     upstream.expire(now);
                     upstream.each_idle(|c| idle.push(c.stream.handle()));
                 }
-                if idle.is_empty() {
+                w.bufs.trim();
+                if idle.is_empty() && !w.bufs.has_spare() {
                     break;
                 }
                 let ended = rt::not_quiet(&idle);

@@ -17,8 +17,8 @@ use crate::worker::send::{Pace, send};
 
 /// After the origin stopped taking the request, how long its answer is still waited for.
 const REFUSAL_MAX: Duration = Duration::from_secs(2);
-/// Parts relayed in a row before other connections get their turn.
-pub const PARTS_IN_A_ROW: u32 = 64;
+/// Parts relayed in a row before other connections get their turn: half a MiB, some 0.15 ms.
+pub const PARTS_IN_A_ROW: u32 = 4;
 
 /// What the two directions know of each other.
 #[derive(Debug)]
