@@ -9,6 +9,8 @@ use super::{BUFFER, POOL_MAX};
 
 /// Events taken with one call.
 const EVENTS: usize = 512;
+/// What stands behind the last bytes and makes no further edge.
+const ENDS: libc::c_int = libc::EPOLLRDHUP | libc::EPOLLHUP | libc::EPOLLERR;
 
 /// A connection to a client or to the origin, found by its descriptor.
 struct Conn {
@@ -48,7 +50,7 @@ pub fn run(port: u16, origin: u16) -> io::Result<()> {
                 relay.accept()?;
             } else {
                 relay.flush(fd, &mut buf);
-                relay.read(fd, &mut buf);
+                relay.read(fd, &mut buf, event.events & ENDS as u32 != 0);
             }
         }
     }
@@ -89,7 +91,8 @@ impl Relay {
     }
 
     /// An edge may be another connection's that had this descriptor: only the read tells.
-    fn read(&mut self, fd: RawFd, buf: &mut [u8; BUFFER]) {
+    /// `to_end`: what there is may not make another edge. Else a short read is the last.
+    fn read(&mut self, fd: RawFd, buf: &mut [u8; BUFFER], to_end: bool) {
         loop {
             let Some(conn) = self.conn(fd) else { return };
             if conn.close_when_sent {
@@ -105,7 +108,7 @@ impl Relay {
                     if self.passed(fd, &mut buf[..n]).is_none() {
                         return self.abort(fd);
                     }
-                    if n < BUFFER {
+                    if n < BUFFER && !to_end {
                         return; // what comes later is another edge
                     }
                 }
@@ -197,7 +200,7 @@ impl Relay {
             return self.abort(fd);
         }
         if let Some(other) = other {
-            self.read(other, buf);
+            self.read(other, buf, true);
         }
     }
 

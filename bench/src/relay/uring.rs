@@ -13,6 +13,9 @@ use super::{POOL_MAX, sys};
 
 /// Entries of the submission ring.
 const ENTRIES: u32 = 4096;
+/// Pieces that wait for one connection before its other side is received from no more. What
+/// arrives all the same is copied, so that slow readers don't keep the buffers of all others.
+const QUEUE_MAX: usize = 3;
 
 /// What a completion belongs to: kind and connection.
 #[derive(Clone, Copy)]
@@ -47,6 +50,8 @@ struct Conn {
     held: Vec<u8>,
     queue: VecDeque<Piece>,
     is_receiving: bool,
+    /// The kernel was asked to end the receive, until there is room.
+    is_pausing: bool,
     is_sending: bool,
     is_closing: bool,
 }
@@ -143,6 +148,7 @@ impl Relay {
             held: Vec::new(),
             queue: VecDeque::new(),
             is_receiving: false,
+            is_pausing: false,
             is_sending: false,
             is_closing: false,
         };
@@ -155,12 +161,28 @@ impl Relay {
         at
     }
 
+    /// Whether its other side has enough to do.
+    fn is_held_up(&self, at: usize) -> bool {
+        let other = self.conns[at].as_ref().and_then(|conn| self.conns[conn.other?].as_ref());
+        other.is_some_and(|other| other.queue.len() >= QUEUE_MAX)
+    }
+
+    fn pause(&mut self, at: usize) {
+        let Some(conn) = self.conn(at) else { return };
+        if conn.is_receiving && !conn.is_pausing {
+            conn.is_pausing = true;
+            let cancel = opcode::AsyncCancel::new(tag(Op::Recv, at)).build();
+            self.push(&cancel.user_data(tag(Op::Other, 0)));
+        }
+    }
+
     fn recv(&mut self, at: usize) {
         let Some(conn) = self.conn(at) else { return };
-        if conn.is_receiving || conn.is_closing {
+        if conn.is_receiving || conn.is_closing || self.is_held_up(at) {
             return;
         }
-        conn.is_receiving = true;
+        let Some(conn) = self.conn(at) else { return };
+        (conn.is_receiving, conn.is_pausing) = (true, false);
         let recv = opcode::RecvMulti::new(types::Fd(conn.fd), GROUP);
         self.push(&recv.build().user_data(tag(Op::Recv, at)));
     }
@@ -181,6 +203,7 @@ impl Relay {
                 self.ended(at);
             }
             (None, e) if e == -libc::ENOBUFS && !is_closing => return self.starved.push(at),
+            (None, e) if e == -libc::ECANCELED && !is_closing => {}
             (None, _) => self.ended(at),
         }
         self.recv(at);
@@ -217,7 +240,12 @@ impl Relay {
         };
         let other = other.or_else(|| self.upstream(at));
         match other {
-            Some(other) => self.queue(other, piece),
+            Some(other) => {
+                self.queue(other, piece);
+                if self.is_held_up(at) {
+                    self.pause(at);
+                }
+            }
             None => {
                 self.drop_piece(piece);
                 return None;
@@ -246,7 +274,14 @@ impl Relay {
         Some(at)
     }
 
-    fn queue(&mut self, at: usize, piece: Piece) {
+    fn queue(&mut self, at: usize, mut piece: Piece) {
+        if let (Piece::Buffer { id, from, to }, Some(conn)) = (&piece, &self.conns[at])
+            && conn.queue.len() >= QUEUE_MAX
+        {
+            let bytes = self.buffers.bytes(*id, *to)[*from..].to_vec();
+            self.buffers.give_back(*id);
+            piece = Piece::Own { bytes, from: 0 };
+        }
         match self.conns[at].as_mut() {
             Some(conn) if !conn.is_closing => conn.queue.push_back(piece),
             _ => return self.drop_piece(piece),
@@ -290,14 +325,18 @@ impl Relay {
             }
             None => true,
         };
-        if (is_done || result < 0)
-            && let Some(piece) = conn.queue.pop_front()
-        {
+        let piece = conn.queue.pop_front_if(|_| is_done || result < 0);
+        let waiting = conn.other.filter(|_| conn.queue.len() < QUEUE_MAX);
+        if let Some(piece) = piece {
             self.drop_piece(piece);
         }
-        match result {
-            ..0 => self.abort(at),
-            _ => self.send(at),
+        if result < 0 {
+            self.abort(at);
+        } else {
+            self.send(at);
+            if let Some(other) = waiting {
+                self.recv(other);
+            }
         }
         self.close_if_over(at);
     }
