@@ -4,81 +4,35 @@
 //! CPU 0, origin and wrk on CPU 1. The figure is CPU µs per request of the proxy's processes and
 //! its ratio to the best peer in the same run; see docs/performance.md.
 
+mod client;
+mod idle;
+mod options;
 mod peers;
 mod process;
+mod relay;
+mod routes;
+mod scenario;
 mod table;
 mod wrk;
 
 use std::process::ExitCode;
 
-use peers::Peer;
+use options::{Options, Task};
+use peers::{Peer, Setup};
+use process::Scratch;
+use scenario::{BASIC, IDLE, LOG, ROUTES, Scenario};
 use table::{Pairs, Table};
 
-/// What is asked of each proxy.
-#[derive(Clone, Copy)]
-pub struct Scenario {
-    pub name: &'static str,
-    pub path: &'static str,
-    /// A wrk script, for what is not a plain GET.
-    pub script: Option<&'static str>,
-}
-
-const SCENARIOS: [Scenario; 4] = [
-    Scenario { name: "keep-alive 128 B", path: "/128", script: None },
-    Scenario { name: "64 KiB answer", path: "/64k", script: None },
-    Scenario {
-        name: "POST 16 KiB",
-        path: "/post",
-        script: Some("wrk.method = 'POST' wrk.body = string.rep('x', 16384)"),
-    },
-    Scenario {
-        name: "connection per request",
-        path: "/128",
-        script: Some("wrk.headers['Connection'] = 'close'"),
-    },
-];
-
-/// What an access log adds, in paired rounds; the scenario's name for `--only`.
-const LOG: &str = "access log";
-/// Differences this small want many rounds (docs/performance.md).
+/// Differences as small as those of a log want many rounds (docs/performance.md).
 const LOG_ROUNDS_MIN: usize = 15;
 
-struct Options {
-    rounds: usize,
-    seconds: u32,
-    connections: u32,
-    only: Option<String>,
-    busbar: Option<String>,
-}
-
-fn options() -> Result<Options, String> {
-    let mut options = Options { rounds: 5, seconds: 2, connections: 64, only: None, busbar: None };
-    let mut args = std::env::args().skip(1);
-    match args.next().as_deref() {
-        Some("compare") => {}
-        _ => {
-            return Err("say: compare [--rounds N] [--seconds N] [--connections N] \
-                         [--only SCENARIO] [--busbar PATH]"
-                .to_owned());
-        }
-    }
-    while let Some(flag) = args.next() {
-        let value = args.next().ok_or(format!("{flag} needs a value"))?;
-        let number = || value.parse::<u32>().map_err(|e| format!("{flag} {value}: {e}"));
-        match flag.as_str() {
-            "--rounds" => options.rounds = number()?.max(1) as usize,
-            "--seconds" => options.seconds = number()?.max(1),
-            "--connections" => options.connections = number()?.max(1),
-            "--only" => options.only = Some(value),
-            "--busbar" => options.busbar = Some(value),
-            _ => return Err(format!("{flag} is not known")),
-        }
-    }
-    Ok(options)
-}
-
 fn main() -> ExitCode {
-    match options().and_then(|o| compare(&o)) {
+    let done = options::read(std::env::args().skip(1)).and_then(|task| match task {
+        Task::Compare(options) => with_origin(&options, compare),
+        Task::Floor(options) => with_origin(&options, floor),
+        Task::Relay { kind, port, origin } => relay::run(kind, port, origin),
+    });
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => {
             eprintln!("bench: {e}");
@@ -87,36 +41,89 @@ fn main() -> ExitCode {
     }
 }
 
-fn compare(options: &Options) -> Result<(), String> {
-    let dir = process::scratch_dir()?;
-    let origin = peers::origin(&dir)?;
-    let peers = peers::start_all(&dir, origin.port, options.busbar.as_deref(), false)?;
+type Comparison = fn(&Scratch, &Setup, &Options) -> Result<(), String>;
+
+fn with_origin(options: &Options, compare: Comparison) -> Result<(), String> {
+    let scratch = process::scratch_dir()?;
+    let dir = scratch.path();
+    let origin = peers::origin(dir)?;
+    let setup = Setup {
+        dir,
+        origin: origin.port,
+        busbar: options.busbar.as_deref(),
+        logs: options.logs,
+        connections_max: peers::CONNECTIONS_MAX,
+    };
     println!("{}", process::machine());
     println!(
-        "rounds {}, {} s each, {} connections; CPU µs per request: median (min–max), ratio of \
+        "rounds {}, {} s each, {} connections{}; CPU µs per request: median (min–max), ratio of \
          medians to the best peer\n",
-        options.rounds, options.seconds, options.connections
+        options.rounds,
+        options.seconds,
+        options.connections,
+        if options.logs { ", access logs on" } else { "" },
     );
-    peers.iter().for_each(|p| p.process.stop());
-    let is_wanted = |name: &str| options.only.as_ref().is_none_or(|o| name.contains(o.as_str()));
-    for scenario in SCENARIOS.iter().filter(|scenario| is_wanted(scenario.name)) {
-        let mut table = Table::new(scenario.name);
-        for round in 0..=options.rounds {
-            for peer in &peers {
-                let measured = measure(peer, scenario, options, round == 0)?;
-                if round > 0 {
-                    table.add(peer.name, measured);
-                }
-            }
-        }
-        println!("{table}");
+    compare(&scratch, &setup, options)
+}
+
+fn compare(scratch: &Scratch, setup: &Setup, options: &Options) -> Result<(), String> {
+    if BASIC.iter().any(|scenario| options.wants(scenario.name)) {
+        let mut peers = stopped(peers::start_all(setup, "one", &routes::one())?);
+        peers.extend(stopped(peers::start_relays(setup)?));
+        basic(&peers, scratch, options)?;
     }
-    if is_wanted(LOG) {
-        let logging = peers::start_all(&dir, origin.port, options.busbar.as_deref(), true)?;
-        logging.iter().for_each(|p| p.process.stop());
-        println!("{}", compare_logs(&peers, &logging, options)?);
+    for (name, count) in ROUTES.into_iter().filter(|(name, _)| options.wants(name)) {
+        let routes = routes::many(count, setup.dir)?;
+        let peers = peers::start_all(setup, &format!("{count}-routes"), &routes)?;
+        peers.iter().try_for_each(|peer| routes::check(peer, count))?;
+        let script = Some(routes::script(count).into());
+        let scenario = Scenario { name, path: "/r0/x", script };
+        println!("{}", rounds(&stopped(peers), &scenario, options)?);
+        scratch.empty_logs();
+    }
+    if options.wants(IDLE) {
+        println!("{}", idle::compare(setup, options)?);
+    }
+    if options.wants(LOG) {
+        let (off, on) = (Setup { logs: false, ..*setup }, Setup { logs: true, ..*setup });
+        let plain = stopped(peers::start_all(&off, "off", &routes::one())?);
+        let logging = stopped(peers::start_all(&on, "on", &routes::one())?);
+        println!("{}", compare_logs(&plain, &logging, options)?);
     }
     Ok(())
+}
+
+/// The relays beside nginx.
+fn floor(scratch: &Scratch, setup: &Setup, options: &Options) -> Result<(), String> {
+    let mut peers = vec![peers::start_nginx(setup, "one", &routes::one())?];
+    peers.extend(peers::start_relays(setup)?);
+    basic(&stopped(peers), scratch, options)
+}
+
+fn stopped(peers: Vec<Peer>) -> Vec<Peer> {
+    peers.iter().for_each(|peer| peer.process.stop());
+    peers
+}
+
+fn basic(peers: &[Peer], scratch: &Scratch, options: &Options) -> Result<(), String> {
+    for scenario in BASIC.iter().filter(|scenario| options.wants(scenario.name)) {
+        println!("{}", rounds(peers, scenario, options)?);
+        scratch.empty_logs();
+    }
+    Ok(())
+}
+
+fn rounds(peers: &[Peer], scenario: &Scenario, options: &Options) -> Result<Table, String> {
+    let mut table = Table::new(scenario.name);
+    for round in 0..=options.rounds {
+        for peer in peers {
+            let measured = measure(peer, scenario, options, round == 0)?;
+            if round > 0 {
+                table.add(peer.name, measured);
+            }
+        }
+    }
+    Ok(table)
 }
 
 /// Each proxy without and with an access log, one after the other in each round.
@@ -124,8 +131,8 @@ fn compare_logs(plain: &[Peer], logging: &[Peer], options: &Options) -> Result<P
     let mut pairs = Pairs::default();
     for round in 0..=options.rounds.max(LOG_ROUNDS_MIN) {
         for (plain, logging) in plain.iter().zip(logging) {
-            let off = measure(plain, &SCENARIOS[0], options, round == 0)?;
-            let on = measure(logging, &SCENARIOS[0], options, round == 0)?;
+            let off = measure(plain, &BASIC[0], options, round == 0)?;
+            let on = measure(logging, &BASIC[0], options, round == 0)?;
             if round > 0 {
                 pairs.add(plain.name, off.cpu_us, on.cpu_us);
             }
@@ -134,7 +141,7 @@ fn compare_logs(plain: &[Peer], logging: &[Peer], options: &Options) -> Result<P
     Ok(pairs)
 }
 
-/// One run. The first one, half a second, only warms up.
+/// One run. The first one, of a second, only warms up.
 fn measure(
     peer: &Peer,
     scenario: &Scenario,

@@ -4,6 +4,8 @@ use std::fs;
 use std::path::Path;
 
 use crate::process::{Process, free_port, wait_for};
+use crate::relay::Kind;
+use crate::routes::Texts;
 
 pub struct Peer {
     pub name: &'static str,
@@ -26,15 +28,53 @@ fn lines_for(text: &str, logs: bool) -> String {
     lines.map(|line| line.replacen(kept, "", 1) + "\n").collect()
 }
 
-/// Writes a configuration with its places filled in.
-fn write(dir: &Path, name: &str, text: &str, port: u16, origin: u16) -> Result<String, String> {
-    let path = dir.join(name);
-    let text = text
-        .replace("@PORT@", &port.to_string())
-        .replace("@ORIGIN@", &origin.to_string())
-        .replace("@DIR@", &dir.display().to_string());
-    fs::write(&path, text).map_err(|e| format!("{}: {e}", path.display()))?;
-    Ok(path.display().to_string())
+/// What the proxies of one comparison have in common.
+#[derive(Clone, Copy)]
+pub struct Setup<'a> {
+    pub dir: &'a Path,
+    pub origin: u16,
+    /// Another gateway than the one beside this program.
+    pub busbar: Option<&'a str>,
+    /// With a JSON line in a file for each request.
+    pub logs: bool,
+    /// Connections that nginx and HAProxy reserve room for.
+    pub connections_max: u32,
+}
+
+/// Connections at once where the scenario is not about them.
+pub const CONNECTIONS_MAX: u32 = 8192;
+
+impl Setup<'_> {
+    /// Writes a configuration with its places filled in.
+    fn write(&self, name: &str, text: &str, port: u16, routes: &str) -> Result<String, String> {
+        let path = self.dir.join(name);
+        let text = lines_for(text, self.logs)
+            .replace("@PORT@", &port.to_string())
+            .replace("@ORIGIN@", &self.origin.to_string())
+            .replace("@CONNECTIONS@", &self.connections_max.to_string())
+            .replace("@CONNECTIONS_SPARE@", &(self.connections_max * 9 / 8).to_string())
+            .replace("@NAME@", name)
+            .replace("@DIR@", &self.dir.display().to_string())
+            .replace("@ROUTES@\n", routes);
+        fs::write(&path, text).map_err(|e| format!("{}: {e}", path.display()))?;
+        Ok(path.display().to_string())
+    }
+
+    fn start(
+        &self,
+        name: &'static str,
+        file: &str,
+        program: &str,
+        args: &[&str],
+        port: u16,
+    ) -> Result<Peer, String> {
+        let log = self.dir.join(format!("{file}.out"));
+        let process = Process::start(0, program, args, &log)?;
+        if let Err(e) = wait_for(port, name) {
+            return Err(format!("{e}: {}", fs::read_to_string(log).unwrap_or_default()));
+        }
+        Ok(Peer { name, port, process })
+    }
 }
 
 /// nginx that serves files; shares CPU 1 with wrk.
@@ -43,7 +83,9 @@ pub fn origin(dir: &Path) -> Result<Peer, String> {
     fs::write(dir.join("128"), vec![b'a'; 128]).map_err(failed)?;
     fs::write(dir.join("64k"), vec![b'b'; 65536]).map_err(failed)?;
     let port = free_port();
-    let file = write(dir, "origin.conf", ORIGIN, port, 0)?;
+    let setup =
+        Setup { dir, origin: 0, busbar: None, logs: false, connections_max: CONNECTIONS_MAX };
+    let file = setup.write("origin.conf", ORIGIN, port, "")?;
     let path = dir.display().to_string();
     let log = dir.join("origin.log");
     let process = Process::start(1, "/usr/sbin/nginx", &["-p", &path, "-c", &file], &log)?;
@@ -51,33 +93,42 @@ pub fn origin(dir: &Path) -> Result<Peer, String> {
     Ok(Peer { name: "origin", port, process })
 }
 
-/// Each proxy; `logs`: with a JSON line in a file for each request.
-pub fn start_all(
-    dir: &Path,
-    origin: u16,
-    busbar: Option<&str>,
-    logs: bool,
-) -> Result<Vec<Peer>, String> {
-    let path = dir.display().to_string();
+/// Each proxy, with these routes; `tag` tells their files from others'.
+pub fn start_all(setup: &Setup, tag: &str, routes: &Texts) -> Result<Vec<Peer>, String> {
     let own = std::env::current_exe().map_err(|e| e.to_string())?.with_file_name("busbar");
     let own = own.display().to_string();
-    let busbar = busbar.unwrap_or(&own);
+    let busbar = setup.busbar.unwrap_or(&own);
     if !Path::new(busbar).exists() {
         return Err(format!("{busbar} is missing: cargo build --release -p busbar-engine"));
     }
-    let mut peers = Vec::new();
-    let mut start = |name, text, program: &str, args: &[&str]| -> Result<(), String> {
+    let port = free_port();
+    let file = format!("busbar.{tag}.toml");
+    let path = setup.write(&file, BUSBAR, port, &routes.busbar)?;
+    let busbar = setup.start("busbar", &file, busbar, &["run", &path], port)?;
+    let nginx = start_nginx(setup, tag, routes)?;
+    let port = free_port();
+    let file = format!("haproxy.{tag}.cfg");
+    let path = setup.write(&file, HAPROXY, port, &routes.haproxy)?;
+    let args = ["-db", "-f", &path];
+    let haproxy = setup.start("haproxy", &file, "/usr/sbin/haproxy", &args, port)?;
+    Ok(vec![busbar, nginx, haproxy])
+}
+
+pub fn start_nginx(setup: &Setup, tag: &str, routes: &Texts) -> Result<Peer, String> {
+    let (port, file) = (free_port(), format!("nginx.{tag}.conf"));
+    let path = setup.write(&file, NGINX, port, &routes.nginx)?;
+    let dir = setup.dir.display().to_string();
+    setup.start("nginx", &file, "/usr/sbin/nginx", &["-p", &dir, "-c", &path], port)
+}
+
+/// The relays, which are this program again.
+pub fn start_relays(setup: &Setup) -> Result<Vec<Peer>, String> {
+    let own = std::env::current_exe().map_err(|e| e.to_string())?.display().to_string();
+    let origin = setup.origin.to_string();
+    let start = |kind: Kind| {
         let port = free_port();
-        let file = format!("{name}.{}", if logs { "log.conf" } else { "conf" });
-        let log = dir.join(format!("{file}.out"));
-        let file = write(dir, &file, &lines_for(text, logs), port, origin)?;
-        let process = Process::start(0, program, &[args, &[&file]].concat(), &log)?;
-        wait_for(port, name)?;
-        peers.push(Peer { name, port, process });
-        Ok(())
+        let args = ["relay", kind.word(), "--port", &port.to_string(), "--origin", &origin];
+        setup.start(kind.row(), &format!("relay-{}", kind.word()), &own, &args, port)
     };
-    start("busbar", BUSBAR, busbar, &["run"])?;
-    start("nginx", NGINX, "/usr/sbin/nginx", &["-p", &path, "-c"])?;
-    start("haproxy", HAPROXY, "/usr/sbin/haproxy", &["-db", "-f"])?;
-    Ok(peers)
+    Kind::ALL.into_iter().map(start).collect()
 }

@@ -73,6 +73,18 @@ impl Process {
     }
 }
 
+impl Process {
+    /// Memory to the page, unlike `memory_kib`, which the kernel rounds; slower to read.
+    pub fn resident_kib(&self) -> u64 {
+        let rss = |id: u32| {
+            let text = fs::read_to_string(format!("/proc/{id}/smaps_rollup")).unwrap_or_default();
+            let line = text.lines().find_map(|l| l.strip_prefix("Rss:"));
+            line.and_then(|l| l.split_whitespace().next()?.parse::<u64>().ok()).unwrap_or(0)
+        };
+        self.ids().into_iter().map(rss).sum()
+    }
+}
+
 impl Drop for Process {
     fn drop(&mut self) {
         self.go_on();
@@ -82,10 +94,52 @@ impl Drop for Process {
     }
 }
 
-pub fn scratch_dir() -> Result<PathBuf, String> {
+/// So many descriptors and some more for this process and those it starts.
+#[allow(unsafe_code)] // reads and raises our own limit
+pub fn raise_descriptors_max(wanted: u32) -> Result<(), String> {
+    const OWN: u64 = 64;
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: writes into a local.
+    unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) };
+    limit.rlim_cur = limit.rlim_max;
+    // SAFETY: reads a local.
+    unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &limit) };
+    if limit.rlim_cur < u64::from(wanted) + OWN {
+        return Err(format!("{wanted} connections want more descriptors than {}", limit.rlim_max));
+    }
+    Ok(())
+}
+
+/// A directory for files of this run; removed at its end.
+pub struct Scratch(PathBuf);
+
+impl Scratch {
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// Empties the logs that were written so far: a scenario's can be hundreds of megabytes.
+    pub fn empty_logs(&self) {
+        for entry in fs::read_dir(&self.0).into_iter().flatten().flatten() {
+            let name = entry.file_name();
+            let name = name.to_string_lossy();
+            if name.ends_with("access.log") || name.ends_with(".out") {
+                _ = fs::File::create(entry.path());
+            }
+        }
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+pub fn scratch_dir() -> Result<Scratch, String> {
     let dir = std::env::temp_dir().join(format!("busbar-bench-{}", std::process::id()));
     fs::create_dir_all(&dir).map_err(|e| format!("{}: {e}", dir.display()))?;
-    Ok(dir)
+    Ok(Scratch(dir))
 }
 
 pub fn free_port() -> u16 {

@@ -35,11 +35,28 @@ impl Table {
     }
 }
 
+/// The proxies that ratios are to.
+const OTHERS: [&str; 2] = ["nginx", "haproxy"];
+/// What the names of relays begin with.
+const FLOOR: &str = "floor ";
+
+/// The row of a scenario that costs least among some.
+fn best(rows: &[(&'static str, Vec<Measured>)], among: impl Fn(&str) -> bool) -> f64 {
+    let among = rows.iter().filter(|(name, _)| among(name));
+    let costs = among.map(|(_, runs)| median(runs.iter().map(|m| m.cpu_us)));
+    costs.fold(f64::INFINITY, f64::min)
+}
+
+/// What the gateway adds to the best relay, if both were measured.
+fn own_part(rows: &[(&'static str, Vec<Measured>)]) -> Option<f64> {
+    let part = best(rows, |name| name == "busbar") - best(rows, |name| name.starts_with(FLOOR));
+    part.is_finite().then_some(part)
+}
+
 impl fmt::Display for Table {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let cpu = |runs: &[Measured]| median(runs.iter().map(|m| m.cpu_us));
-        let others = self.rows.iter().filter(|(name, _)| *name != "busbar");
-        let best = others.map(|(_, runs)| cpu(runs)).fold(f64::INFINITY, f64::min);
+        let best = best(&self.rows, |name| OTHERS.contains(&name));
         writeln!(f, "### {}\n", self.scenario)?;
         writeln!(f, "| proxy | CPU µs/request | ratio | requests/s | p99 µs | RSS MiB |")?;
         writeln!(f, "|---|---|---|---|---|---|")?;
@@ -55,6 +72,9 @@ impl fmt::Display for Table {
                 median(runs.iter().map(|m| m.per_second)),
                 median(runs.iter().map(|m| m.p99_us)),
             )?;
+        }
+        if let Some(part) = own_part(&self.rows) {
+            writeln!(f, "\nBusbar's own part: busbar − best relay = {part:.1} µs")?;
         }
         Ok(())
     }
@@ -99,6 +119,42 @@ impl fmt::Display for Pairs {
     }
 }
 
+/// A proxy's memory before connections stood idle, and for each of them.
+#[derive(Clone, Copy)]
+pub struct Rest {
+    pub before_kib: u64,
+    pub each_kib: f64,
+}
+
+pub struct IdleTable {
+    pub connections: u32,
+    pub rows: Vec<(&'static str, Vec<Rest>)>,
+}
+
+impl fmt::Display for IdleTable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let each = |rounds: &[Rest]| median(rounds.iter().map(|r| r.each_kib));
+        let others = self.rows.iter().filter(|(name, _)| OTHERS.contains(name));
+        let best = others.map(|(_, rounds)| each(rounds)).fold(f64::INFINITY, f64::min);
+        let rounds = self.rows.first().map_or(0, |(_, rounds)| rounds.len());
+        writeln!(f, "### idle connections: {} ({rounds} rounds)\n", self.connections)?;
+        writeln!(f, "| proxy | KiB/connection | ratio | RSS at rest before, MiB |")?;
+        writeln!(f, "|---|---|---|---|")?;
+        for (name, rounds) in &self.rows {
+            let low = rounds.iter().map(|r| r.each_kib).fold(f64::INFINITY, f64::min);
+            let high = rounds.iter().map(|r| r.each_kib).fold(0.0, f64::max);
+            writeln!(
+                f,
+                "| {name} | {:.2} ({low:.2}–{high:.2}) | {:.2} | {:.1} |",
+                each(rounds),
+                each(rounds) / best,
+                median(rounds.iter().map(|r| r.before_kib as f64 / 1024.0)),
+            )?;
+        }
+        Ok(())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -114,6 +170,22 @@ mod tests {
         table.add("haproxy", run(12.5));
         let text = table.to_string();
         assert!(text.contains("| busbar | 10.0 (9.0–30.0) | 0.80 |"), "{text}");
+        assert!(!text.contains("own part"), "{text}");
+        table.add("floor epoll", run(9.0));
+        table.add("floor rt", run(8.75));
+        let text = table.to_string();
+        assert!(text.contains("| busbar | 10.0 (9.0–30.0) | 0.80 |"), "{text}");
+        assert!(text.contains("| floor rt | 8.8 (8.8–8.8) | 0.70 |"), "{text}");
+        assert!(text.ends_with("busbar − best relay = 1.2 µs\n"), "{text}");
+    }
+
+    #[test]
+    fn idle_connections_are_told_in_kib() {
+        let rest = |each_kib| vec![Rest { before_kib: 2048, each_kib }];
+        let rows = vec![("busbar", rest(0.5)), ("nginx", rest(1.0)), ("haproxy", rest(2.0))];
+        let text = IdleTable { connections: 9, rows }.to_string();
+        assert!(text.starts_with("### idle connections: 9 (1 rounds)\n"), "{text}");
+        assert!(text.contains("| busbar | 0.50 (0.50–0.50) | 0.50 | 2.0 |"), "{text}");
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use crate::Scenario;
+use crate::scenario::Scenario;
 
 pub struct Run {
     pub requests: u64,
@@ -15,8 +15,8 @@ pub fn run(port: u16, scenario: &Scenario, connections: u32, seconds: u32) -> Re
     command.args(["-c", "1", "wrk", "-t", "1", "--latency"]);
     command.args(["-c", &connections.to_string(), "-d", &format!("{seconds}s")]);
     let script = std::env::temp_dir().join(format!("busbar-wrk-{}.lua", std::process::id()));
-    if let Some(text) = scenario.script {
-        std::fs::write(&script, text).map_err(|e| e.to_string())?;
+    if let Some(text) = &scenario.script {
+        std::fs::write(&script, text.as_bytes()).map_err(|e| e.to_string())?;
         command.arg("-s").arg(&script);
     }
     let url = format!("http://127.0.0.1:{port}{}", scenario.path);

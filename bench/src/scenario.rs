@@ -1,0 +1,35 @@
+//! What is asked of each proxy.
+
+use std::borrow::Cow;
+
+pub struct Scenario {
+    pub name: &'static str,
+    pub path: &'static str,
+    /// A wrk script, for what is not a plain GET.
+    pub script: Option<Cow<'static, str>>,
+}
+
+/// Those that every proxy can serve, the relays included.
+pub const BASIC: [Scenario; 4] = [
+    Scenario { name: "keep-alive 128 B", path: "/128", script: None },
+    Scenario { name: "64 KiB answer", path: "/64k", script: None },
+    Scenario {
+        name: "POST 16 KiB",
+        path: "/post",
+        script: Some(Cow::Borrowed("wrk.method = 'POST' wrk.body = string.rep('x', 16384)")),
+    },
+    Scenario {
+        name: "connection per request",
+        path: "/128",
+        script: Some(Cow::Borrowed("wrk.headers['Connection'] = 'close'")),
+    },
+];
+
+/// Requests spread over so many routes.
+pub const ROUTES: [(&str, usize); 2] = [("200 routes", 200), ("10,000 routes", 10_000)];
+
+/// What an access log adds, in paired rounds.
+pub const LOG: &str = "access log";
+
+/// What a client that only waits costs.
+pub const IDLE: &str = "idle connections";
