@@ -4,6 +4,7 @@
 //! CPU 0, origin and wrk on CPU 1. The figure is CPU µs per request of the proxy's processes and
 //! its ratio to the best peer in the same run; see docs/performance.md.
 
+mod latency;
 mod peers;
 mod process;
 mod table;
@@ -78,7 +79,11 @@ fn options() -> Result<Options, String> {
 }
 
 fn main() -> ExitCode {
-    match options().and_then(|o| compare(&o)) {
+    let done = match std::env::args().nth(1).as_deref() {
+        Some("latency") => latency::run(),
+        _ => options().and_then(|o| compare(&o)),
+    };
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => {
             eprintln!("bench: {e}");
