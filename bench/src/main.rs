@@ -7,6 +7,7 @@
 mod latency;
 mod peers;
 mod process;
+mod profile;
 mod table;
 mod wrk;
 
@@ -81,6 +82,7 @@ fn options() -> Result<Options, String> {
 fn main() -> ExitCode {
     let done = match std::env::args().nth(1).as_deref() {
         Some("latency") => latency::run(),
+        Some("profile") => profile::run(),
         _ => options().and_then(|o| compare(&o)),
     };
     match done {

@@ -3,8 +3,8 @@
 
 pub mod answers;
 mod beside;
-mod load;
-mod poll;
+pub mod load;
+pub mod poll;
 mod report;
 
 use std::sync::atomic::Ordering;
