@@ -6,9 +6,11 @@
 
 mod client;
 mod idle;
+mod latency;
 mod options;
 mod peers;
 mod process;
+mod profile;
 mod relay;
 mod routes;
 mod scenario;
@@ -27,11 +29,15 @@ use table::{Pairs, Table};
 const LOG_ROUNDS_MIN: usize = 15;
 
 fn main() -> ExitCode {
-    let done = options::read(std::env::args().skip(1)).and_then(|task| match task {
-        Task::Compare(options) => with_origin(&options, compare),
-        Task::Floor(options) => with_origin(&options, floor),
-        Task::Relay { kind, port, origin } => relay::run(kind, port, origin),
-    });
+    let done = match std::env::args().nth(1).as_deref() {
+        Some("latency") => latency::run(),
+        Some("profile") => profile::run(),
+        _ => options::read(std::env::args().skip(1)).and_then(|task| match task {
+            Task::Compare(options) => with_origin(&options, compare),
+            Task::Floor(options) => with_origin(&options, floor),
+            Task::Relay { kind, port, origin } => relay::run(kind, port, origin),
+        }),
+    };
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => {

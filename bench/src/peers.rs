@@ -16,7 +16,7 @@ pub struct Peer {
 const ORIGIN: &str = include_str!("../peers/origin.conf");
 const NGINX: &str = include_str!("../peers/nginx.conf");
 const HAPROXY: &str = include_str!("../peers/haproxy.cfg");
-const BUSBAR: &str = include_str!("../peers/busbar.toml");
+pub const BUSBAR: &str = include_str!("../peers/busbar.toml");
 
 /// What a line begins with that is only for the proxies with an access log, or only for the others.
 const WITH_LOG: &str = "@LOG@ ";
@@ -46,7 +46,7 @@ pub const CONNECTIONS_MAX: u32 = 8192;
 
 impl Setup<'_> {
     /// Writes a configuration with its places filled in.
-    fn write(&self, name: &str, text: &str, port: u16, routes: &str) -> Result<String, String> {
+    pub fn write(&self, name: &str, text: &str, port: u16, routes: &str) -> Result<String, String> {
         let path = self.dir.join(name);
         let text = lines_for(text, self.logs)
             .replace("@PORT@", &port.to_string())
