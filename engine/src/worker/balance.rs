@@ -60,15 +60,15 @@ struct Load {
 
 /// By worker. Read by others while they accept and have few, written by others at a hand-over.
 #[derive(Debug)]
-pub(super) struct Loads(Box<[CachePadded<Load>]>);
+pub struct Loads(Box<[CachePadded<Load>]>);
 
 impl Loads {
-    pub(super) fn new(workers: usize) -> Loads {
+    pub fn new(workers: usize) -> Loads {
         Loads((0..workers).map(|_| CachePadded::default()).collect())
     }
 
     /// `worker` has so many connections now; on its own thread.
-    pub(super) fn set_open(&self, worker: usize, open: u32) {
+    pub fn set_open(&self, worker: usize, open: u32) {
         self.0[worker].open.store(open, Ordering::Relaxed);
     }
 
@@ -82,7 +82,7 @@ impl Loads {
 
     /// Where what `own` has accepted should go. That worker waits for it from now on: it must be
     /// sent. `None`: it stays.
-    pub(super) fn reserve(&self, own: usize) -> Option<usize> {
+    pub fn reserve(&self, own: usize) -> Option<usize> {
         let to = place(own, self.0.len(), |worker| self.of(worker))?;
         let one_more = |coming| (coming < COMING_MAX).then_some(coming + 1);
         let coming = &self.0[to].coming;
@@ -90,22 +90,22 @@ impl Loads {
     }
 
     /// `worker` has taken one that was on its way.
-    pub(super) fn arrived(&self, worker: usize) {
+    pub fn arrived(&self, worker: usize) {
         self.0[worker].coming.fetch_sub(1, Ordering::AcqRel);
     }
 
     /// `worker` takes no more than those that are on their way.
-    pub(super) fn close(&self, worker: usize) {
+    pub fn close(&self, worker: usize) {
         self.0[worker].coming.fetch_or(CLOSED, Ordering::AcqRel);
     }
 
     /// On their way to `worker`.
-    pub(super) fn coming(&self, worker: usize) -> u32 {
+    pub fn coming(&self, worker: usize) -> u32 {
         self.0[worker].coming.load(Ordering::Acquire) & !CLOSED
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(busbar_loom)))]
 mod tests {
     use super::*;
     use crate::rng::Rng;
@@ -211,5 +211,43 @@ mod tests {
             assert!(mean <= mean_max, "{count} on {workers}: {mean}");
             assert!(worst <= worst_max, "{count} on {workers}: {worst} at worst");
         }
+    }
+}
+
+#[cfg(all(test, busbar_loom))]
+mod loom_tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::model::spawn;
+    use crate::sync::spin_loop;
+    use crate::worker::post::post;
+
+    /// What was reserved before the close is waited for; what comes after it is kept.
+    #[test]
+    fn who_ends_has_taken_all_that_was_sent_to_it() {
+        loom::model(|| {
+            let loads = Arc::new(Loads::new(2));
+            loads.set_open(0, 1);
+            let (post, slot) = post::<u32>().expect("a model");
+            let accepts = loads.clone();
+            let accepting = spawn(move || {
+                let reserved = accepts.reserve(0);
+                reserved.iter().for_each(|_| post.send(7));
+                u32::from(reserved.is_some())
+            });
+            let inbox = slot.open().expect("a model");
+            let mut taken = 0;
+            loads.close(1);
+            while loads.coming(1) > 0 {
+                inbox.drain(|_| {
+                    taken += 1;
+                    loads.arrived(1);
+                });
+                spin_loop();
+            }
+            assert_eq!(accepting.join().unwrap(), taken);
+            inbox.drain(|_| panic!("nothing comes behind the end"));
+        });
     }
 }
