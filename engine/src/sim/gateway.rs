@@ -11,8 +11,8 @@ use crate::control::publish::Publisher;
 use crate::control::resolver::Names;
 use crate::control::sockets::Sockets;
 use crate::control::workers::adoptions;
-use crate::rt::{now, sleep_until};
-use crate::sim::exec::{note, spawn};
+use crate::rt::{now, pause, sleep_until};
+use crate::sim::exec::{note, spawn, world};
 use crate::sim::learned::Learned;
 use crate::sim::oracle::Shared;
 use crate::sim::seen::{Kind, Promise, checked, saw};
@@ -23,6 +23,8 @@ use crate::worker::{self, Peers, Seat, Worker};
 
 /// When numbers are asked for, after a reload.
 const NUMBERS_AFTER: Duration = Duration::from_millis(5);
+/// Between telling one worker and the next of a configuration, in microseconds.
+const BETWEEN_US_MAX: u32 = 2_000;
 /// Buffers above the budget are small, and a connection leases only a few.
 const SMALL_LEASES_MAX: usize = 96;
 
@@ -154,8 +156,9 @@ impl Gateway {
         adoptions(&snapshot, &bounds, taken, no_logs, &self.counted, &Names::default())
     }
 
-    /// Publishes another configuration; workers adopt it at their own time.
-    pub fn reload(&mut self, text: &str) {
+    /// Publishes another configuration; workers are told one after the other, and adopt it at their
+    /// own time.
+    async fn reload(&mut self, text: &str) {
         note!("reload");
         self.hear();
         for (worker, adoption) in self.adoptions(text).into_iter().enumerate() {
@@ -163,6 +166,8 @@ impl Gateway {
                 saw(Kind::ListenerOpened);
             }
             self.mailboxes[worker].send(ToWorker::Adopt(Box::new(adoption)));
+            let us = world(|w| w.rng.below(BETWEEN_US_MAX));
+            pause(Duration::from_micros(u64::from(us))).await;
         }
     }
 
@@ -271,7 +276,7 @@ impl Gateway {
     pub async fn operate(mut self, reloads: Vec<(Mono, String)>, drain: Mono) {
         for (at, text) in reloads {
             sleep_until(at).await;
-            self.reload(&text);
+            self.reload(&text).await;
             sleep_until(at.after(NUMBERS_AFTER)).await;
             self.ask_numbers();
         }
