@@ -122,6 +122,7 @@ fn allocations_per_thousand(driver: Driver) -> u64 {
         id: 0,
         workers: 1,
         adoption,
+        peers: None,
         outbox: Outbox::new(|| {}),
         buf_bytes_max: 1 << 24,
         seed: [7; 16],

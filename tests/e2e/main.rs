@@ -26,6 +26,7 @@ macro_rules! on_both_drivers {
     )*};
 }
 
+mod balance;
 mod cli;
 mod docs;
 mod doors;

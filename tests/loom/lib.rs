@@ -43,5 +43,6 @@ pub mod rt {
 
 #[path = "../../engine/src/worker"]
 pub mod worker {
+    pub mod balance;
     pub mod post;
 }

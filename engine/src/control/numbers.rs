@@ -192,6 +192,7 @@ impl Control {
             hangs: self.watchdog.hangs(),
             log_dropped: self.logger.lost(),
             silence_us: self.numbers.silence_us(),
+            connections: self.numbers.standing.iter().map(|s| s.connections).collect(),
             start_us: self.began_wall_us,
             process: process::process(),
         }

@@ -178,6 +178,7 @@ impl Control {
 
     /// The last worker has adopted `generation`.
     pub(super) fn in_force(&mut self, generation: u64) {
+        self.workers.send_all(|| ToWorker::Settled(generation));
         let took = |pending: &Pending| rt::now().since(pending.began);
         for pending in self.pending.extract_if(.., |p| p.generation <= generation) {
             let ms = took(&pending).as_secs_f64() * 1000.0;

@@ -21,7 +21,7 @@ use crate::admin;
 use crate::config::Loaded;
 use crate::rt::{self, Ran};
 use crate::snapshot::{Driver, Snapshot};
-use crate::worker::mailbox::FromWorker;
+use crate::worker::mailbox::{FromWorker, ToWorker};
 
 /// Share of the memory this process may use that connection buffers take at most.
 const MEMORY_SHARE: u64 = 4;
@@ -86,6 +86,7 @@ async fn start(options: Options) -> Result<Control, String> {
     let workers = Workers::start(adoptions, &cores, snapshot.server.driver, memory as usize)?;
     let mut untrusted = Untrusted::default();
     let driver = all_run(&workers, &mut untrusted).await?;
+    workers.send_all(|| ToWorker::Settled(snapshot.generation));
     let adopted = vec![snapshot.generation; workers.len()];
     let watch = match watch {
         true => Some(Watch::new(&watched)?),

@@ -14,7 +14,7 @@ use crate::snapshot::{Driver, Snapshot};
 use crate::worker::mailbox::{
     self, Adoption, FromWorker, LogEnd, Mailbox, Outbox, ToWorker, mailbox,
 };
-use crate::worker::{self, Bounds, Seat};
+use crate::worker::{self, Bounds, Peers, Seat};
 
 /// All workers of the process.
 #[derive(Debug)]
@@ -38,20 +38,23 @@ impl Workers {
         let wake = heard.clone();
         let outbox = Outbox::new(move || wake.notify_one());
         let workers = adoptions.len() as u32;
-        let (mut mailboxes, mut threads) = (Vec::new(), Vec::new());
-        for (id, adoption) in adoptions.into_iter().enumerate() {
-            let id = id as u32;
-            let failed = |e: std::io::Error| format!("worker {id} can't start: {e}");
-            let (mailbox, slot) = mailbox().map_err(failed)?;
-            let (seed, outbox) = (rt::entropy(), outbox.clone());
-            let seat = Seat { id, workers, adoption, outbox, buf_bytes_max, seed };
+        let failed = |id: u32| move |e: std::io::Error| format!("worker {id} can't start: {e}");
+        let (mut mailboxes, mut slots) = (Vec::new(), Vec::new());
+        for id in 0..workers {
+            let (mailbox, slot) = mailbox().map_err(failed(id))?;
+            mailboxes.push(mailbox);
+            slots.push(slot);
+        }
+        let (peers, mut threads) = (Peers::of(&mailboxes), Vec::new());
+        for (id, (adoption, slot)) in (0..workers).zip(adoptions.into_iter().zip(slots)) {
+            let (seed, outbox, peers) = (rt::entropy(), outbox.clone(), peers.clone());
+            let seat = Seat { id, workers, adoption, peers, outbox, buf_bytes_max, seed };
             let core = cores.pin_to(id);
             let thread = std::thread::Builder::new()
                 .name(format!("worker-{id}"))
                 .spawn(move || work(seat, slot, core, driver))
-                .map_err(failed)?;
+                .map_err(failed(id))?;
             threads.push(thread);
-            mailboxes.push(mailbox);
         }
         Ok(Workers { mailboxes, _threads: threads, outbox, heard })
     }

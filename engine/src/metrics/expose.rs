@@ -39,6 +39,8 @@ pub struct Facts {
     pub log_dropped: u64,
     /// Microseconds since each worker handed its numbers over.
     pub silence_us: Vec<u64>,
+    /// By worker, as it last said.
+    pub connections: Vec<u64>,
     /// Since 1970.
     pub start_us: u64,
     pub process: Process,
@@ -51,6 +53,8 @@ pub struct Standing {
     /// Connections with a request under way.
     pub requests: u64,
     pub tunnels: u64,
+    /// Client connections that are open.
+    pub connections: u64,
 }
 
 impl std::iter::Sum for Standing {
@@ -59,6 +63,7 @@ impl std::iter::Sum for Standing {
             panics: a.panics + b.panics,
             requests: a.requests + b.requests,
             tunnels: a.tunnels + b.tunnels,
+            connections: a.connections + b.connections,
         })
     }
 }
@@ -179,6 +184,10 @@ fn process(out: &mut Out, totals: &Totals, facts: &Facts) {
     out.head(&names::WORKER_AGE);
     for (worker, age) in facts.silence_us.iter().enumerate() {
         out.row(&[("worker", &worker.to_string())]).seconds(&names::WORKER_AGE, "", "", *age);
+    }
+    out.head(&names::WORKER_CONNECTIONS);
+    for (worker, open) in facts.connections.iter().enumerate() {
+        out.row(&[("worker", &worker.to_string())]).line(&names::WORKER_CONNECTIONS, *open);
     }
     out.one(&names::WORKER_HANGS, facts.hangs);
     out.head(&names::INFO);

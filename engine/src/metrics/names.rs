@@ -92,6 +92,8 @@ metrics! {
         "Lines of the access log that were dropped because the disk was too slow.",
     WORKER_AGE = "busbar_worker_silence_seconds" Gauge ["worker"]
         "Time since a worker last handed its numbers over.",
+    WORKER_CONNECTIONS = "busbar_worker_connections" Gauge ["worker"]
+        "Client connections that a worker serves.",
     WORKER_HANGS = "busbar_worker_hangs" Counter []
         "Times that a worker had not answered for a second.",
     INFO = "busbar" Info ["version", "driver"]

@@ -102,7 +102,15 @@ pub struct Stream {
     written: Cell<u64>,
 }
 
+/// A connected stream that no runtime knows yet: any worker may adopt it.
+pub type StreamEnd = OwnedFd;
+
 impl Stream {
+    /// Takes over a connection on the worker that will serve it.
+    pub fn adopt(end: StreamEnd) -> io::Result<Stream> {
+        Ok(Stream::of(Source::new(end)?))
+    }
+
     fn of(source: Source) -> Stream {
         Stream { source, read: Cell::new(0), written: Cell::new(0) }
     }
@@ -374,7 +382,7 @@ impl Listener {
     }
 
     /// Takes one waiting connection. Never waits: `WouldBlock` when there is none.
-    pub fn try_accept(&self) -> io::Result<(Stream, Peer)> {
+    pub fn try_accept(&self) -> io::Result<(StreamEnd, Peer)> {
         // SAFETY: all-zero is a valid sockaddr_storage.
         let mut address: libc::sockaddr_storage = unsafe { std::mem::zeroed() };
         let mut len = size_of::<libc::sockaddr_storage>() as libc::socklen_t;
@@ -407,7 +415,7 @@ impl Listener {
                 )
             };
         }
-        Ok((Stream::of(Source::new(fd)?), peer))
+        Ok((fd, peer))
     }
 }
 
@@ -710,9 +718,9 @@ mod model_tests {
                     waiting.push_back(client);
                 } else if let Some(client) = waiting.pop_front() {
                     listener.wait().await.expect("one waits");
-                    let (stream, peer) = listener.try_accept().expect("one waits");
+                    let (end, peer) = listener.try_accept().expect("one waits");
                     assert_eq!(peer, Peer::Ip(client.local_addr().expect("connected")));
-                    accepted.push((stream, client));
+                    accepted.push((Stream::adopt(end).expect("inside a runtime"), client));
                 } else {
                     assert!(is_blocked(&listener.try_accept().expect_err("none waits")));
                 }

@@ -11,18 +11,20 @@ use crate::control::publish::Publisher;
 use crate::control::resolver::Names;
 use crate::control::sockets::Sockets;
 use crate::control::workers::adoptions;
-use crate::rt::{now, sleep_until};
-use crate::sim::exec::{note, spawn};
+use crate::rt::{now, pause, sleep_until};
+use crate::sim::exec::{note, spawn, world};
 use crate::sim::learned::Learned;
 use crate::sim::oracle::Shared;
 use crate::sim::seen::{Kind, Promise, checked, saw};
 use crate::snapshot::Snapshot;
 use crate::time::Mono;
-use crate::worker::mailbox::{Adoption, FromWorker, Mailbox, Outbox, ToWorker, mailbox};
-use crate::worker::{self, Seat, Worker};
+use crate::worker::mailbox::{Adoption, FromWorker, Mailbox, Outbox, Slot, ToWorker, mailbox};
+use crate::worker::{self, Peers, Seat, Worker};
 
 /// When numbers are asked for, after a reload.
 const NUMBERS_AFTER: Duration = Duration::from_millis(5);
+/// Between telling one worker and the next of a configuration, in microseconds.
+const BETWEEN_US_MAX: u32 = 2_000;
 /// Buffers above the budget are small, and a connection leases only a few.
 const SMALL_LEASES_MAX: usize = 96;
 
@@ -75,24 +77,33 @@ impl Gateway {
             buf_bytes_max,
             oracle: oracle.clone(),
         };
-        for (id, mut adoption) in gateway.adoptions(text).into_iter().enumerate() {
+        let adoptions = gateway.adoptions(text);
+        let (mailboxes, slots): (_, Vec<_>) =
+            adoptions.iter().map(|_| mailbox().expect("simulated")).unzip();
+        gateway.mailboxes = mailboxes;
+        let peers = Peers::of(&gateway.mailboxes);
+        for (id, (mut adoption, slot)) in adoptions.into_iter().zip(slots).enumerate() {
             adoption.log = Some(gateway.learned.log_end(ring_bytes));
             let seat = Seat {
                 id: id as u32,
                 workers,
                 adoption,
+                peers: peers.clone(),
                 outbox: gateway.outbox.clone(),
                 buf_bytes_max,
                 seed: [seed as u8 ^ id as u8; 16],
             };
-            gateway.start_worker(seat);
+            gateway.start_worker(seat, slot);
         }
+        gateway.settled(gateway.publisher.generation());
         gateway
     }
 
-    fn start_worker(&mut self, seat: Seat) {
-        let (mailbox, slot) = mailbox().expect("simulated");
-        self.mailboxes.push(mailbox);
+    fn settled(&self, generation: u64) {
+        self.mailboxes.iter().for_each(|mailbox| _ = mailbox.send(ToWorker::Settled(generation)));
+    }
+
+    fn start_worker(&mut self, seat: Seat, slot: Slot) {
         let (oracle, panicked) = (self.oracle.clone(), self.oracle.clone());
         let (outbox, id, budget) = (self.outbox.clone(), seat.id, self.buf_bytes_max);
         let work = async move {
@@ -107,6 +118,10 @@ impl Gateway {
             if report.cut > 0 {
                 saw(Kind::Cut);
             }
+            let arrivals = w.arrivals();
+            (0..arrivals.all).for_each(|_| saw(Kind::HandedOver));
+            (0..arrivals.retired).for_each(|_| saw(Kind::HandedOverRetired));
+            (0..arrivals.draining).for_each(|_| saw(Kind::HandedOverDraining));
             let mut oracle = oracle.borrow_mut();
             if report.panics > 0 {
                 oracle.violated(format!("{} panics", report.panics));
@@ -141,8 +156,9 @@ impl Gateway {
         adoptions(&snapshot, &bounds, taken, no_logs, &self.counted, &Names::default())
     }
 
-    /// Publishes another configuration; workers adopt it at their own time.
-    pub fn reload(&mut self, text: &str) {
+    /// Publishes another configuration; workers are told one after the other, and adopt it at their
+    /// own time.
+    async fn reload(&mut self, text: &str) {
         note!("reload");
         self.hear();
         for (worker, adoption) in self.adoptions(text).into_iter().enumerate() {
@@ -150,6 +166,8 @@ impl Gateway {
                 saw(Kind::ListenerOpened);
             }
             self.mailboxes[worker].send(ToWorker::Adopt(Box::new(adoption)));
+            let us = world(|w| w.rng.below(BETWEEN_US_MAX));
+            pause(Duration::from_micros(u64::from(us))).await;
         }
     }
 
@@ -158,7 +176,9 @@ impl Gateway {
             match message {
                 FromWorker::Adopted(generation) => {
                     saw(Kind::Reload);
-                    self.publisher.adopted(generation);
+                    if self.publisher.adopted(generation) {
+                        self.settled(generation);
+                    }
                 }
                 FromWorker::Closed(socket) => {
                     saw(Kind::ListenerGone);
@@ -256,7 +276,7 @@ impl Gateway {
     pub async fn operate(mut self, reloads: Vec<(Mono, String)>, drain: Mono) {
         for (at, text) in reloads {
             sleep_until(at).await;
-            self.reload(&text);
+            self.reload(&text).await;
             sleep_until(at.after(NUMBERS_AFTER)).await;
             self.ask_numbers();
         }

@@ -23,7 +23,15 @@ fn live(id: u32, slot: Slot, outbox: Outbox) {
         sockets: Box::default(),
         resolved: Vec::new(),
     };
-    let seat = Seat { id, workers: 2, adoption, outbox, buf_bytes_max: 1 << 20, seed: [0; 16] };
+    let seat = Seat {
+        id,
+        workers: 2,
+        adoption,
+        peers: None,
+        outbox,
+        buf_bytes_max: 1 << 20,
+        seed: [0; 16],
+    };
     let life = async move {
         let inbox = slot.open().expect("simulated");
         worker::serve(Worker::new(&seat), seat.adoption, inbox).await;

@@ -37,8 +37,8 @@ pub async fn origin(at: SocketAddr, oracle: Shared, until: crate::time::Mono) {
     let listener = Listener::bind(at);
     loop {
         match listener.try_accept() {
-            Ok((stream, Peer::Ip(_) | Peer::Unix)) => {
-                let oracle = oracle.clone();
+            Ok((end, Peer::Ip(_) | Peer::Unix)) => {
+                let (stream, oracle) = (Stream::adopt(end).expect("simulated"), oracle.clone());
                 spawn(async move { serve(stream, oracle).await }, || {});
             }
             Err(_) => {

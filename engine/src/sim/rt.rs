@@ -24,6 +24,10 @@ pub use exec::sleep_until;
 /// How often an attempt to connect is made before it has timed out: 127 s in all.
 const SYN_REPEATS: u32 = 7;
 
+/// How long after a ring a worker hears it, in microseconds: as a rule, and when it is busy.
+const USUAL_US_MAX: u32 = 200;
+const BUSY_US_MAX: u32 = 5_000;
+
 pub fn now() -> Mono {
     // A thread without a world (a core's own test) stands still at one second.
     exec::now_or(Mono(1_000_000_000))
@@ -66,7 +70,15 @@ pub struct Stream {
     waits: Cell<bool>,
 }
 
+/// A connection that no worker serves yet; dropped, it closes.
+#[derive(Debug)]
+pub struct StreamEnd(Stream);
+
 impl Stream {
+    pub fn adopt(end: StreamEnd) -> io::Result<Stream> {
+        Ok(end.0)
+    }
+
     fn of(end: End) -> Stream {
         let (read, written, waits) = Default::default();
         Stream { end, read, written, waits }
@@ -262,9 +274,9 @@ impl Listener {
         poll_fn(|cx| if ready(cx.waker()) { Poll::Ready(Ok(())) } else { Poll::Pending }).await
     }
 
-    pub fn try_accept(&self) -> io::Result<(Stream, Peer)> {
+    pub fn try_accept(&self) -> io::Result<(StreamEnd, Peer)> {
         match world(|w| w.accept(self.queue)) {
-            Some((end, from)) => Ok((Stream::of(end), Peer::Ip(from))),
+            Some((end, from)) => Ok((StreamEnd(Stream::of(end)), Peer::Ip(from))),
             None => Err(io::ErrorKind::WouldBlock.into()),
         }
     }
@@ -310,7 +322,12 @@ impl Bell {
         let mut ring = ring.borrow_mut();
         ring.rung = true;
         if let Some(waker) = ring.waker.take() {
-            waker.wake();
+            // The worker may be busy with something else for a while, and others hear earlier.
+            world(|w| {
+                let most = if w.rng.one_in(4) { BUSY_US_MAX } else { USUAL_US_MAX };
+                let at = w.now.after(Duration::from_micros(u64::from(w.rng.below(most))));
+                w.wake_at(at, waker);
+            });
         }
     }
 }

@@ -64,6 +64,11 @@ closed_set! {
         ListenerOpened,
         ListenerGone,
         SeveralWorkers,
+        /// Connections that another worker took, on a listener that it had retired, and while it
+        /// drained.
+        HandedOver,
+        HandedOverRetired,
+        HandedOverDraining,
         DrainAmongClients,
         /// Exchanges and tunnels that a drain's deadline ended.
         Cut,

@@ -72,8 +72,8 @@ async fn serve_origin<O: Future<Output = ()> + 'static>(
     let listener = Listener::bind(SocketAddr::from(([10, 0, 1, 1], 9000)));
     loop {
         match listener.try_accept() {
-            Ok((stream, _)) => {
-                let stream = Rc::new(stream);
+            Ok((end, _)) => {
+                let stream = Rc::new(Stream::adopt(end).expect("simulated"));
                 spawn(origin(stream.clone()), || {});
                 let seen = watch(&stream).await;
                 saw.borrow_mut().1 = seen;

@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::io;
+use std::net::IpAddr;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -11,7 +12,7 @@ use std::time::Duration;
 use crossbeam::utils::CachePadded;
 
 use crate::ids::{Key, SocketId};
-use crate::rt::{self, Listener, ListenerEnd, Peer, Stream};
+use crate::rt::{self, Listener, ListenerEnd, Peer, Stream, StreamEnd};
 use crate::sync::{AtomicU32, AtomicU64, Ordering};
 use crate::worker::view::View;
 use crate::worker::{Worker, conn};
@@ -35,6 +36,14 @@ pub struct Counts {
 impl Counts {
     pub fn open(&self) -> u32 {
         self.open.load(Ordering::Relaxed)
+    }
+
+    fn enter(&self) {
+        self.open.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn leave(&self) {
+        self.open.fetch_sub(1, Ordering::Relaxed);
     }
 
     /// Times the listener was found full.
@@ -101,12 +110,17 @@ impl Listening {
         self.last.borrow().clone()
     }
 
+    pub(super) fn counts(&self) -> &Arc<Counts> {
+        &self.counts
+    }
+
     fn is_full(&self) -> bool {
         self.counts.open() >= self.open_max.get()
     }
 }
 
-/// Somebody who needs the view of a listener: an acceptor, or a connection that is no tunnel.
+/// Somebody who needs the view of a listener: an acceptor, a connection that is no tunnel, or one
+/// that may be on its way here.
 #[derive(Debug)]
 pub(super) struct Use(Rc<Listening>);
 
@@ -114,6 +128,10 @@ impl Use {
     pub(super) fn of(listening: &Rc<Listening>) -> Use {
         listening.users.set(listening.users.get() + 1);
         Use(listening.clone())
+    }
+
+    pub(super) fn listening(&self) -> Rc<Listening> {
+        self.0.clone()
     }
 }
 
@@ -169,11 +187,11 @@ impl Place {
 impl Drop for Place {
     fn drop(&mut self) {
         let w = &self.worker;
-        self.listening.counts.open.fetch_sub(1, Ordering::Relaxed);
+        self.listening.counts.leave();
         if let (Some(client), Some(clients)) = (self.client, w.clients.borrow().as_ref()) {
             clients.leave(client);
         }
-        w.connections.set(w.connections.get() - 1);
+        w.set_connections(w.connections.get() - 1);
         if w.full.get() || w.is_draining() {
             w.full.set(false);
             w.announce();
@@ -185,7 +203,7 @@ impl Drop for Place {
 /// queued and closes.
 pub(super) async fn accept_loop(w: Rc<Worker>, acceptor: &Acceptor) {
     let listener = &acceptor.listener;
-    let listening = || acceptor.listening.borrow().0.clone();
+    let listening = || acceptor.listening.borrow().listening();
     let is_over = || w.is_draining() || acceptor.retired.get();
     let (mut in_a_row, mut refusing) = (0, false);
     loop {
@@ -205,7 +223,7 @@ pub(super) async fn accept_loop(w: Rc<Worker>, acceptor: &Acceptor) {
             refusing = true;
         }
         match listener.try_accept() {
-            Ok((stream, peer)) => admit(&w, stream, peer, &listening()),
+            Ok((end, peer)) => admit(&w, end, peer, &listening()),
             Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
                 if refusing {
                     return;
@@ -242,26 +260,44 @@ async fn either(a: impl Future<Output = ()>, b: impl Future<Output = ()>) {
     .await
 }
 
-fn admit(w: &Rc<Worker>, stream: Stream, peer: Peer, listening: &Rc<Listening>) {
-    listening.counts.open.fetch_add(1, Ordering::Relaxed);
-    w.connections.set(w.connections.get() + 1);
-    let mut place = Place {
-        worker: w.clone(),
-        listening: listening.clone(),
-        using: Cell::new(Some(Use::of(listening))),
-        client: None,
-    };
+/// Counts a new connection; it stays here, goes to another worker, or its client has its share.
+fn admit(w: &Rc<Worker>, end: StreamEnd, peer: Peer, listening: &Rc<Listening>) {
     let ip = match peer {
         Peer::Ip(address) => Some(address.ip().to_canonical()),
         Peer::Unix => None,
     };
+    let mut client = None;
     if let (Some(ip), Some(max)) = (ip, listening.per_client_max.get())
         && let Some(clients) = w.clients.borrow().as_ref()
     {
-        match clients.enter(ip, max) {
-            Some(client) => place.client = Some(client),
-            None => return, // closed at once: this client has its share
+        client = clients.enter(ip, max);
+        if client.is_none() {
+            return; // closed at once: this client has its share
         }
     }
-    w.spawn(conn::serve(w.clone(), stream, ip, place));
+    listening.counts.enter();
+    if let Some(end) = w.hand_over(end, ip, client, listening) {
+        welcome(w, end, ip, client, listening);
+    }
+}
+
+/// Serves a connection that is counted, whoever accepted it.
+pub(super) fn welcome(
+    w: &Rc<Worker>,
+    end: StreamEnd,
+    ip: Option<IpAddr>,
+    client: Option<u64>,
+    listening: &Rc<Listening>,
+) {
+    w.set_connections(w.connections.get() + 1);
+    let place = Place {
+        worker: w.clone(),
+        listening: listening.clone(),
+        using: Cell::new(Some(Use::of(listening))),
+        client,
+    };
+    match Stream::adopt(end) {
+        Ok(stream) => w.spawn(conn::serve(w.clone(), stream, ip, place)),
+        Err(_) => drop(place), // the runtime can't wait for it: closed
+    }
 }

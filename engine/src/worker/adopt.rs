@@ -1,4 +1,5 @@
-//! What a worker hears from control: another configuration, names, the stages of a drain.
+//! What a worker hears: from control another configuration, names, the stages of a drain; from
+//! other workers connections.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -40,13 +41,16 @@ impl Worker {
             ToWorker::Resolved(resolved) => self.view().resolve(&resolved),
             ToWorker::Ping => self.outbox.tell(self.id, FromWorker::Pong),
             ToWorker::States(asked) => self.tell_states(&asked),
+            ToWorker::Settled(generation) => self.settled(generation),
+            ToWorker::Arrive(arrival) => self.arrive(arrival),
         }
     }
 
     fn standing(&self) -> Standing {
         let (busy, tunnels) = (u64::from(self.slots.used()), u64::from(self.tunnels.get()));
-        let panics = u64::from(self.panics.get());
-        Standing { panics, requests: busy.saturating_sub(tunnels), tunnels }
+        let (panics, open) = (u64::from(self.panics.get()), self.connections.get());
+        let requests = busy.saturating_sub(tunnels);
+        Standing { panics, requests, tunnels, connections: u64::from(open) }
     }
 
     fn tell_states(&self, asked: &AskedStates) {
@@ -82,6 +86,7 @@ impl Worker {
             listenings.push(listening);
         }
         for gone in old {
+            self.others.borrow_mut().keep_leaving(view.snapshot.generation, &gone);
             gone.retire(before.clone());
             self.timers.drain_group(gone.key.0);
         }

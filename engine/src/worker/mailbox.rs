@@ -15,6 +15,7 @@ use crate::upstream::Resolved;
 use crate::upstream::state::TargetState;
 use crate::worker::Report;
 use crate::worker::accept::{Bounds, Socket};
+use crate::worker::handover::Arrival;
 use crate::worker::post::{self, Post};
 
 /// Where a worker puts the records of its exchanges, and whom it wakes.
@@ -60,6 +61,10 @@ pub enum ToWorker {
     Numbers(Box<Recorder>),
     /// What it believes about these upstreams is asked.
     States(Arc<AskedStates>),
+    /// Every worker has adopted this generation.
+    Settled(u64),
+    /// From another worker: a connection that it has accepted.
+    Arrive(Arrival),
 }
 
 /// Upstreams whose states are asked, and the number of the ask.
@@ -90,9 +95,9 @@ pub enum FromWorker {
     Report(Box<Report>),
 }
 
-/// Control's end.
-#[derive(Debug)]
-pub struct Mailbox(Post<ToWorker>);
+/// Control's end, and that of other workers.
+#[derive(Debug, Clone)]
+pub struct Mailbox(Arc<Post<ToWorker>>);
 
 /// What travels to the worker's thread to become its inbox.
 pub type Slot = post::Slot<ToWorker>;
@@ -105,7 +110,7 @@ pub type Outbox = post::Outbox<FromWorker>;
 
 pub fn mailbox() -> std::io::Result<(Mailbox, Slot)> {
     let (post, slot) = post::post()?;
-    Ok((Mailbox(post), slot))
+    Ok((Mailbox(Arc::new(post)), slot))
 }
 
 impl Mailbox {
@@ -114,7 +119,8 @@ impl Mailbox {
     ///
     /// The others always arrive, for nobody would say them again. They are few: one ping and one
     /// spare recorder until the answer, the stages of one drain, and configurations, of which
-    /// control makes no more while too many wait (`control/reload.rs`).
+    /// control makes no more while too many wait (`control/reload.rs`), each settled once.
+    /// Connections from other workers have a bound of their own (`worker/balance.rs`).
     pub fn send(&self, message: ToWorker) -> bool {
         match message {
             ToWorker::Resolved(_) | ToWorker::States(_) => self.0.offer(message),
@@ -124,7 +130,9 @@ impl Mailbox {
             | ToWorker::CutTunnels
             | ToWorker::CutAll
             | ToWorker::Ping
-            | ToWorker::Numbers(_) => {
+            | ToWorker::Numbers(_)
+            | ToWorker::Settled(_)
+            | ToWorker::Arrive(_) => {
                 self.0.send(message);
                 true
             }

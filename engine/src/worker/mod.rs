@@ -3,16 +3,18 @@
 //! ```text
 //!  run ─▶ accept (a task per listener) ─▶ conn (a task per connection) ─▶ exchange (per request)
 //!   │                                                                        │
-//!   └── mailbox: adopt, drain, cut, resolved     dial ─ send ─ answer ─ relay ┘ tunnel, reply, echo
+//!   └── mailbox: adopt, drain, cut, arrive       dial ─ send ─ answer ─ relay ┘ tunnel, reply, echo
 //! ```
 
 mod accept;
 mod adopt;
 mod answer;
+mod balance;
 mod conn;
 mod dial;
 mod echo;
 mod exchange;
+mod handover;
 mod learn;
 pub mod mailbox;
 pub mod outcome;
@@ -45,6 +47,8 @@ use crate::time::Mono;
 use accept::{Acceptor, Listening};
 pub use accept::{Bounds, Counts, Socket};
 use dial::Connection;
+pub use handover::Peers;
+use handover::{Closes, Others};
 use mailbox::{Adoption, Inbox, LogEnd, Outbox};
 use view::View;
 
@@ -94,6 +98,8 @@ pub struct Seat {
     pub id: u32,
     pub workers: u32,
     pub adoption: Adoption,
+    /// Where there are several.
+    pub peers: Option<Arc<Peers>>,
     pub outbox: Outbox,
     pub buf_bytes_max: usize,
     pub seed: [u8; 16],
@@ -123,6 +129,7 @@ pub struct Worker {
     /// Boxed: they move between here and their connections' futures.
     #[allow(clippy::vec_box)]
     requests: RefCell<Vec<Box<Request>>>,
+    others: RefCell<Others>,
     connections: Cell<u32>,
     accepting: Cell<u32>,
     tunnels: Cell<u32>,
@@ -172,6 +179,7 @@ impl Worker {
             answer: RefCell::new(Answer::new(answer_fields_max(snapshot))),
             trailers: RefCell::new(parser::Fields::with_capacity(16)),
             requests: RefCell::new(Vec::with_capacity(FREE_REQUESTS_MAX)),
+            others: RefCell::new(Others::new(seat.peers.clone())),
             connections: Cell::new(0),
             accepting: Cell::new(0),
             tunnels: Cell::new(0),
@@ -286,6 +294,7 @@ impl Worker {
             ("watches", self.timers.live()),
             ("slots", self.slots.used()),
             ("tunnels", self.tunnels.get()),
+            ("connections on their way", self.coming()),
             ("upstream connections", view.upstreams.iter().map(|u| u.open.get()).sum()),
             ("exchanges", view.upstreams.iter().map(|u| u.inflight()).sum()),
         ];
@@ -326,6 +335,7 @@ pub async fn run(seat: Seat, inbox: Inbox) -> Report {
 
 /// The worker's life: accepts, hears control, drains.
 pub async fn serve(w: Rc<Worker>, first: Adoption, inbox: Inbox) -> Report {
+    let _closes = Closes(w.clone());
     w.spawn(w.timers.clone().drive());
     let view = w.view();
     w.adopt(first, &view);
@@ -337,8 +347,9 @@ pub async fn serve(w: Rc<Worker>, first: Adoption, inbox: Inbox) -> Report {
         }
     }
     w.draining.set(true);
+    w.expect_no_more();
     w.announce();
-    while w.connections.get() > 0 || w.accepting.get() > 0 {
+    while w.connections.get() > 0 || w.accepting.get() > 0 || w.coming() > 0 {
         let mut heard = pin!(inbox.heard());
         let mut event = pin!(w.event());
         poll_fn(|cx| match heard.as_mut().poll(cx) {
@@ -348,6 +359,7 @@ pub async fn serve(w: Rc<Worker>, first: Adoption, inbox: Inbox) -> Report {
         .await;
         inbox.drain(|message| w.hear(message));
     }
+    w.forget_leaving();
     w.view().upstreams.iter().for_each(|u| u.close_idle());
     w.timers.stop();
     Report { worker: w.id, recorder: w.recorder.take(), panics: w.panics.get(), cut: w.cut.get() }

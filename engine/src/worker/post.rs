@@ -1,5 +1,6 @@
 //! How control and one worker reach each other, whatever they say: a queue with a doorbell one
-//! way, a queue with a wake the other. Neither side ever waits for the other.
+//! way, a queue with a wake the other. Neither side ever waits for the other. Other workers reach
+//! it as control does.
 //!
 //! ```text
 //!  control   push ─ fence ─ ring            hear ─ fence ─ drain   worker
@@ -21,7 +22,7 @@ use crate::sync::{Ordering, Queue, fence};
 /// (A model has to be small.)
 const WAITING_MAX: usize = if cfg!(busbar_loom) { 1 } else { 1024 };
 
-/// Control's end.
+/// Control's end, and that of other workers.
 #[derive(Debug)]
 pub struct Post<T> {
     queue: Arc<Queue<T>>,
@@ -75,7 +76,7 @@ impl<T> Slot<T> {
 }
 
 impl<T> Inbox<T> {
-    /// Waits for a ring; false when control is gone.
+    /// Waits for a ring; false when nobody is left who could.
     pub async fn heard(&self) -> bool {
         let is_there = self.doorbell.heard().await;
         fence(Ordering::SeqCst);
