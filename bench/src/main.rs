@@ -3,6 +3,13 @@
 //! Interleaved rounds; the proxies that are not being measured are stopped; one proxy worker on
 //! CPU 0, origin and wrk on CPU 1. The figure is CPU µs per request of the proxy's processes and
 //! its ratio to the best peer in the same run; see docs/performance.md.
+//!
+//! ```text
+//! compare                           every scenario; `--only routes` or another part of a name
+//! compare --logs                    the same, every proxy with an access log
+//! compare --only idle --idle 9000   memory for each connection that only waits
+//! floor                             relays that only find message ends, beside nginx
+//! ```
 
 mod client;
 mod idle;
