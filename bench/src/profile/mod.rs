@@ -99,9 +99,9 @@ fn print_layers(costs: &Costs) {
     let total = costs.total();
     println!("### instructions per exchange: {total:.0}\n");
     println!(
-        "callgrind, epoll, one connection; {} exchanges less {EXCHANGES}. User space only. A line's \
-         layer is that of its source file; the standard library's lines belong to the function they \
-         were inlined into. After inlining all of this is approximate.\n",
+        "callgrind, epoll, one connection; {} exchanges less {EXCHANGES}. User space only. A \
+         line's layer is that of its source file; the standard library's lines belong to the \
+         function they were inlined into. After inlining all of this is approximate.\n",
         2 * EXCHANGES
     );
     let print = |head: &str, rows: Vec<(String, f64)>, count: usize| {
@@ -213,8 +213,8 @@ fn under_perf(
 fn print_calls(counted: &[Counted]) {
     println!("### system calls and ring operations per request\n");
     println!(
-        "perf: {COUNTED} requests at their own speed. strace: {TRACED}, and it slows them down: more \
-         is ready when it is looked for, so there are fewer waits. What the other threads do \
+        "perf: {COUNTED} requests at their own speed. strace: {TRACED}, and it slows them down: \
+         more is ready when it is looked for, so there are fewer waits. What the other threads do \
          meanwhile is in it.\n"
     );
     println!(
