@@ -24,7 +24,8 @@ pub struct Ended {
 }
 
 impl Answers {
-    /// Takes the next piece. An error: what came is no answer with a length, the connection is lost.
+    /// Takes the next piece. An error: what came is no answer with a length, and the connection is
+    /// of no more use.
     pub fn take(&mut self, mut piece: &[u8]) -> Result<Ended, String> {
         let mut ended = Ended::default();
         while !piece.is_empty() {

@@ -198,7 +198,8 @@ impl Generator {
     fn count_the_rest(&mut self) {
         let now = self.now_ns();
         let under_way = self.connections.iter().filter_map(|c| c.due);
-        for due in under_way.chain(self.queue.iter().copied()) {
+        let all = under_way.chain(self.queue.iter().copied());
+        for due in all.filter(|due| *due >= WARM_UP.as_nanos() as u64) {
             self.seen.times.saturating_record((now - due).max(1));
             self.seen.errors += 1;
         }

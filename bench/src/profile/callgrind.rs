@@ -147,7 +147,8 @@ mod tests {
         events: Ir\nsummary: 999\n\nob=(1) /busbar\nfl=(1) engine/src/a.rs\nfn=(1) engine::a\n\
         16 400\n+3 50\ncfi=(2) alloc.c\ncob=(2) /lib\ncfn=(2) mi_malloc_aligned\ncalls=3 50\n\
         16 9000\nfi=(3) parser/src/b.rs\n* 7\nfe=(1)\n-2 5\n\nfl=(2)\nfn=(2)\n1 30\n\
-        cfn=(3) mi_malloc_aligned'2\ncalls=1 1\n* 99\n\nfl=(3)\nfn=(4) engine::b\n9 1\ntotals: 493\n";
+        cfn=(3) mi_malloc_aligned'2\ncalls=1 1\n* 99\n\nfl=(3)\nfn=(4) engine::b\n9 1\n\
+        totals: 493\n";
 
     #[test]
     fn own_costs_are_summed_by_function_and_file() {

@@ -62,7 +62,21 @@ impl Gateway {
             .map_err(failed)?;
         let gateway = Gateway { port, child };
         wait_for(port, &format!("the gateway on {driver}"))?;
+        gateway.wait_for_answer()?;
         Ok(gateway)
+    }
+
+    /// It listens for a moment to see whether the port is free, and closes that again: under
+    /// valgrind the moment is long enough to be taken for the gateway.
+    fn wait_for_answer(&self) -> Result<(), String> {
+        let until = Instant::now() + ANSWER;
+        loop {
+            let asked = Client::connect(self.port, 1).and_then(|mut client| client.ask(1));
+            if asked.is_ok() || Instant::now() > until {
+                return asked;
+            }
+            std::thread::sleep(LOOK);
+        }
     }
 
     pub fn id(&self) -> u32 {

@@ -98,9 +98,9 @@ fn print_layers(costs: &Costs) {
     let total = costs.total();
     println!("### instructions per exchange: {total:.0}\n");
     println!(
-        "callgrind, epoll, one connection; {} exchanges less {EXCHANGES}. User space only. A line's \
-         layer is that of its source file; the standard library's lines belong to the function they \
-         were inlined into. After inlining all of this is approximate.\n",
+        "callgrind, epoll, one connection; {} exchanges less {EXCHANGES}. User space only. A \
+         line's layer is that of its source file; the standard library's lines belong to the \
+         function they were inlined into. After inlining all of this is approximate.\n",
         2 * EXCHANGES
     );
     let print = |head: &str, rows: Vec<(String, f64)>, count: usize| {
@@ -114,7 +114,7 @@ fn print_layers(costs: &Costs) {
     print("function, without what it calls", costs.by(|p| p.function.to_string()), DEAREST);
     print("source file", costs.by(|p| short_file(&p.file)), DEAREST);
     let allocations = costs.allocations();
-    let count: f64 = allocations.iter().map(|(_, count)| count).sum();
+    let count = allocations.iter().fold(0.0, |sum, (_, count)| sum + count);
     println!("### allocations per exchange: {count:.3}\n");
     for (caller, count) in allocations.iter().filter(|(_, count)| *count >= 0.001) {
         println!("- {count:.3} from {caller}");
@@ -212,9 +212,9 @@ fn under_perf(
 fn print_calls(counted: &[Counted]) {
     println!("### system calls and ring operations per request\n");
     println!(
-        "perf: {COUNTED} requests at their own speed. strace: {TRACED}, and it slows them down: more is \
-         ready when it is looked for, so there are fewer waits. What the other threads do meanwhile \
-         is in it.\n"
+        "perf: {COUNTED} requests at their own speed. strace: {TRACED}, and it slows them down: \
+         more is ready when it is looked for, so there are fewer waits. What the other threads do \
+         meanwhile is in it.\n"
     );
     println!(
         "| driver | connections | system calls (perf) | io_uring_enter (perf) | ring operations \
