@@ -5,6 +5,7 @@
 
 mod callgrind;
 mod calls;
+mod check;
 mod gateway;
 mod layers;
 
@@ -40,10 +41,13 @@ pub fn run() -> Result<(), String> {
     let mut args = std::env::args().skip(2);
     let own = std::env::current_exe().map_err(|e| e.to_string())?.with_file_name("busbar");
     let mut busbar = own.display().to_string();
+    let (mut check, mut record) = (None, None);
     while let Some(flag) = args.next() {
         match (flag.as_str(), args.next()) {
             ("--busbar", Some(path)) => busbar = path,
-            _ => return Err("say: profile [--busbar PATH]".to_owned()),
+            ("--check", Some(path)) => check = Some(path),
+            ("--record", Some(path)) => record = Some(path),
+            _ => return Err("say: profile [--busbar PATH] [--check FILE | --record FILE]".into()),
         }
     }
     if !Path::new(&busbar).exists() {
@@ -53,8 +57,30 @@ pub fn run() -> Result<(), String> {
     let origin = peers::origin(scratch.path())?;
     let place = Place { dir: scratch.path(), origin: origin.port, busbar: &busbar };
     println!("{}\nGET of 128 B over keep-alive, one worker, no access log\n", process::machine());
-    by_layer(&place)?;
-    by_call(&place)
+    let counts = by_layer(&place)?;
+    match (counts, check, record) {
+        (None, Some(_), _) | (None, _, Some(_)) => Ok(()), // said already
+        (Some(counts), Some(file), _) => check_against(&file, &counts),
+        (Some(counts), _, Some(file)) => {
+            fs::write(&file, check::write(&counts)).map_err(|e| format!("{file}: {e}"))
+        }
+        _ => by_call(&place),
+    }
+}
+
+/// An error when a layer costs more than the file says.
+fn check_against(file: &str, counts: &check::Counts) -> Result<(), String> {
+    let text = fs::read_to_string(file).map_err(|e| format!("{file}: {e}"))?;
+    let recorded = check::read(&text).map_err(|e| format!("{file}: {e}"))?;
+    let (dearer, cheaper) = check::compare(&recorded, counts);
+    for line in &cheaper {
+        println!("cheaper, to be recorded anew: {line}");
+    }
+    if dearer.is_empty() {
+        println!("no layer is dearer than {file} says");
+        return Ok(());
+    }
+    Err(format!("an exchange costs more than {file} says:\n  {}", dearer.join("\n  ")))
 }
 
 /// Says so when a tool is not here.
@@ -68,14 +94,18 @@ fn is_here(tool: &str) -> bool {
     is_here
 }
 
-fn by_layer(place: &Place) -> Result<(), String> {
+/// `None` without valgrind.
+fn by_layer(place: &Place) -> Result<Option<check::Counts>, String> {
     if !is_here("valgrind") {
-        return Ok(());
+        return Ok(None);
     }
     let short = under_callgrind(place, EXCHANGES)?;
     let long = under_callgrind(place, 2 * EXCHANGES)?;
-    print_layers(&callgrind::per_exchange(&short, &long, EXCHANGES));
-    Ok(())
+    let costs = callgrind::per_exchange(&short, &long, EXCHANGES);
+    print_layers(&costs);
+    let mut counts: check::Counts = costs.by(|p| layers::layer(p).to_owned()).into_iter().collect();
+    counts.insert(check::TOTAL.to_owned(), costs.total());
+    Ok(Some(counts))
 }
 
 fn under_callgrind(place: &Place, exchanges: u32) -> Result<Costs, String> {

@@ -48,7 +48,7 @@ async fn accept(relay: &Rc<Relay>, end: rt::ListenerEnd) -> io::Result<()> {
     loop {
         match listener.try_accept() {
             Ok((client, _)) => {
-                let relay = relay.clone();
+                let (relay, client) = (relay.clone(), Stream::adopt(client)?);
                 // Its error is that of one connection, which ends with it.
                 rt::spawn(async move { _ = serve(&relay, client).await }, || {});
             }

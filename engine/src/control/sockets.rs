@@ -151,7 +151,7 @@ impl Sockets {
                 let held = self.held.iter().chain(&plan.held).map(|(_, bind)| bind);
                 let mut ours = held.chain(self.closing.iter().map(|(_, bind, _)| bind));
                 if !ours.any(|bind| overlaps(bind, *address)) {
-                    drop(rt::listen_tcp(*address, 1, false)?);
+                    rt::probe_tcp(*address)?;
                 }
                 for worker in &mut plan.opened {
                     let end = rt::listen_tcp(*address, backlog, true)?;

@@ -41,6 +41,7 @@ pub struct Options {
 
 /// Runs the gateway until it is told to end.
 pub fn run(options: Options) -> Result<Ended, Failed> {
+    rt::no_huge_pages();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

@@ -28,7 +28,7 @@ pub use turn::turn;
 #[cfg(not(test))]
 pub use uring::*;
 
-pub use buf::{Buf, BufPool};
+pub use buf::{Buf, BufPool, no_huge_pages};
 pub use timer::{Timers, Watch};
 
 use std::future::{Future, poll_fn};

@@ -437,8 +437,20 @@ fn peer_of(address: &libc::sockaddr_storage) -> Option<SocketAddr> {
     }
 }
 
+/// Whether a TCP socket could listen on an address that nobody listens on. (It does not: a client
+/// that came meanwhile would be reset.)
+pub fn probe_tcp(address: SocketAddr) -> io::Result<()> {
+    bind_tcp(address, false).map(drop)
+}
+
 /// Opens one listening TCP socket. With `share`, further ones may listen on the same address.
 pub fn listen_tcp(address: SocketAddr, backlog: u32, share: bool) -> io::Result<OwnedFd> {
+    let socket = bind_tcp(address, share)?;
+    socket.listen(backlog.min(i32::MAX as u32) as i32)?;
+    Ok(socket.into())
+}
+
+fn bind_tcp(address: SocketAddr, share: bool) -> io::Result<socket2::Socket> {
     let kind = socket2::Type::STREAM.nonblocking();
     let socket = socket2::Socket::new(socket2::Domain::for_address(address), kind, None)?;
     if address.is_ipv6() {
@@ -447,8 +459,7 @@ pub fn listen_tcp(address: SocketAddr, backlog: u32, share: bool) -> io::Result<
     socket.set_reuse_address(true)?;
     socket.set_reuse_port(share)?;
     socket.bind(&address.into())?;
-    socket.listen(backlog.min(i32::MAX as u32) as i32)?;
-    Ok(socket.into())
+    Ok(socket)
 }
 
 /// Opens a listening unix socket at `path`, in place of a dead one.

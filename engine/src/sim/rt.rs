@@ -239,9 +239,16 @@ pub struct Listener {
     queue: u32,
 }
 
+pub fn probe_tcp(address: SocketAddr) -> io::Result<()> {
+    match world(|w| w.is_listening(address)) {
+        true => Err(io::ErrorKind::AddrInUse.into()),
+        false => Ok(()),
+    }
+}
+
 pub fn listen_tcp(address: SocketAddr, _backlog: u32, share: bool) -> io::Result<ListenerEnd> {
-    if !share && world(|w| w.is_listening(address)) {
-        return Err(io::ErrorKind::AddrInUse.into());
+    if !share {
+        probe_tcp(address)?;
     }
     Ok(ListenerEnd(Listener::bind(address)))
 }

@@ -1,0 +1,77 @@
+//! Instructions of one exchange against those that were recorded: what repeats on a noisy machine
+//! where time does not.
+
+use std::collections::BTreeMap;
+
+/// A layer may cost so much more than was recorded before that is a fault. Waits of the epoll
+/// driver vary a little from run to run, and so do inlining and a processor's copying routines.
+const TOLERANCE: f64 = 1.10;
+/// Layers smaller than this are not judged on their own.
+const JUDGED_MIN: f64 = 100.0;
+pub const TOTAL: &str = "all of it";
+
+/// Instructions by layer.
+pub type Counts = BTreeMap<String, f64>;
+
+pub fn write(counts: &Counts) -> String {
+    let head = "# Instructions of one exchange by layer: bench profile --record FILE\n";
+    counts.iter().fold(head.to_owned(), |text, (layer, n)| text + &format!("{n:.0}\t{layer}\n"))
+}
+
+pub fn read(text: &str) -> Result<Counts, String> {
+    let lines = text.lines().filter(|line| !line.starts_with('#') && !line.is_empty());
+    lines
+        .map(|line| {
+            let (count, layer) = line.split_once('\t').ok_or(format!("no tab in {line:?}"))?;
+            let count = count.parse().map_err(|e| format!("{count:?}: {e}"))?;
+            Ok((layer.to_owned(), count))
+        })
+        .collect()
+}
+
+/// What is dearer than was recorded, in words, and what is so much cheaper that it should be
+/// recorded anew.
+pub fn compare(recorded: &Counts, measured: &Counts) -> (Vec<String>, Vec<String>) {
+    let (mut dearer, mut cheaper) = (Vec::new(), Vec::new());
+    for (layer, &now) in measured {
+        let before = recorded.get(layer).copied().unwrap_or(0.0);
+        if now.max(before) < JUDGED_MIN {
+            continue;
+        }
+        let text = format!("{layer}: {now:.0} instructions, {before:.0} recorded");
+        if now > before * TOLERANCE {
+            dearer.push(text);
+        } else if now * TOLERANCE < before {
+            cheaper.push(text);
+        }
+    }
+    (dearer, cheaper)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn counts(of: &[(&str, f64)]) -> Counts {
+        of.iter().map(|(layer, n)| ((*layer).to_owned(), *n)).collect()
+    }
+
+    #[test]
+    fn what_is_written_is_read() {
+        let some = counts(&[("parse", 4295.0), ("shell (worker)", 2521.0)]);
+        assert_eq!(read(&write(&some)), Ok(some));
+        assert!(read("nonsense").is_err() && read("x\tparse").is_err());
+    }
+
+    #[test]
+    fn a_dearer_layer_is_named_and_a_new_one_too() {
+        let recorded = counts(&[("parse", 1000.0), ("route", 1000.0), ("pick", 10.0)]);
+        let measured =
+            counts(&[("parse", 1111.0), ("route", 1090.0), ("pick", 90.0), ("new", 200.0)]);
+        let (dearer, cheaper) = compare(&recorded, &measured);
+        assert_eq!(dearer.len(), 2, "{dearer:?}");
+        assert!(dearer[0].starts_with("new") && dearer[1].starts_with("parse"));
+        assert!(cheaper.is_empty());
+        assert_eq!(compare(&measured, &recorded).1.len(), 1);
+    }
+}
