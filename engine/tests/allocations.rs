@@ -54,21 +54,28 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
+/// Bytes of a body that comes in several parts.
+const BIG: usize = 1 << 18;
 const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\nServer: x\r\nContent-Length: 5\r\n\r\nhello";
 
-/// Answers each request that ends with an empty line or with `!`.
+/// Answers each request that ends with an empty line or with `!`; one with `big` at length.
 fn origin() -> std::net::SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
+    let mut big =
+        format!("HTTP/1.1 200 OK\r\nServer: x\r\nContent-Length: {BIG}\r\n\r\n").into_bytes();
+    big.extend(std::iter::repeat_n(b'x', BIG - 5).chain(*b"hello"));
     std::thread::spawn(move || {
         for mut stream in listener.incoming().map_while(Result::ok) {
+            let big = big.clone();
             std::thread::spawn(move || {
                 let (mut buf, mut seen) = ([0; 4096], Vec::new());
                 while let Ok(n @ 1..) = stream.read(&mut buf) {
                     seen.extend_from_slice(&buf[..n]);
                     if seen.ends_with(b"\r\n\r\n") || seen.ends_with(b"!") {
+                        let is_big = seen.starts_with(b"GET /b/big");
+                        stream.write_all(if is_big { &big } else { ANSWER }).unwrap();
                         seen.clear();
-                        stream.write_all(ANSWER).unwrap();
                     }
                 }
             });
@@ -87,7 +94,9 @@ fn ask(stream: &mut TcpStream, request: &[u8]) {
     }
 }
 
-fn allocations_per_thousand(driver: Driver) -> u64 {
+/// Allocations in 500 exchanges of each shape: small ones, a body of 16 KiB, an answer of 256 KiB, a
+/// connection for each.
+fn allocations(driver: Driver) -> [u64; 4] {
     let text = format!(
         "[route.app]\npath = \"/a/{{id}}\"\nto = \"http://{}\"\nheaders = {{ request = {{ set = {{ \
          X-Id = \"{{id}}\" }} }} }}\nrewrite = {{ path = \"/b/{{id}}\", \
@@ -138,28 +147,46 @@ fn allocations_per_thousand(driver: Driver) -> u64 {
     client.set_nodelay(true).unwrap();
     let get = b"GET /a/1?x=y HTTP/1.1\r\nHost: a.example\r\nAccept: */*\r\nCookie: a=b\r\n\r\n";
     let post = b"POST /a/2 HTTP/1.1\r\nHost: a.example\r\nContent-Length: 6\r\n\r\nworld!";
-    for _ in 0..200 {
-        ask(&mut client, get);
-        ask(&mut client, post);
-    }
-    let before = COUNT.load(Ordering::Relaxed);
-    for _ in 0..500 {
-        ask(&mut client, get);
-        ask(&mut client, post);
-    }
-    let count = COUNT.load(Ordering::Relaxed) - before;
+    let mut long =
+        b"POST /a/3 HTTP/1.1\r\nHost: a.example\r\nContent-Length: 16384\r\n\r\n".to_vec();
+    long.extend([b'w'; 16383]);
+    long.push(b'!');
+    let big = b"GET /a/big HTTP/1.1\r\nHost: a.example\r\n\r\n";
+    let last = b"GET /a/4 HTTP/1.1\r\nHost: a.example\r\nConnection: close\r\n\r\n";
+    let mut shapes: [&mut dyn FnMut(&mut TcpStream); 4] = [
+        &mut |client| {
+            ask(client, get);
+            ask(client, post);
+        },
+        &mut |client| ask(client, &long),
+        &mut |client| ask(client, big),
+        &mut |_| ask(&mut TcpStream::connect(address).unwrap(), last),
+    ];
+    let counts = shapes.each_mut().map(|shape| {
+        (0..200).for_each(|_| shape(&mut client));
+        let before = COUNT.load(Ordering::Relaxed);
+        (0..500).for_each(|_| shape(&mut client));
+        COUNT.load(Ordering::Relaxed) - before
+    });
     drop(client);
     mailbox.send(ToWorker::Drain);
     worker.join().unwrap();
-    count
+    counts
 }
+
+/// Allocations of a connection, its one request included.
+const CONNECTION_MAX: u64 = 4;
 
 /// One test, since the counter is one.
 #[test]
 fn the_request_path_allocates_nothing() {
     for driver in [Driver::Auto, Driver::Epoll] {
-        let count = allocations_per_thousand(driver);
+        let [small, long, big, connection] = allocations(driver);
         // Timers of the runtime itself may allocate now and then; never once per request.
-        assert!(count < 20, "{driver:?}: {count} allocations in 1000 requests");
+        for count in [small, long, big] {
+            assert!(count < 20, "{driver:?}: {small}, {long}, {big} allocations in 500 exchanges");
+        }
+        // A connection is a task, its socket's place in the runtime, and its waits.
+        assert!(connection <= 500 * CONNECTION_MAX, "{driver:?}: {connection} for 500 connections");
     }
 }

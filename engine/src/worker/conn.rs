@@ -304,4 +304,14 @@ mod tests {
         let size = size_of_future(serve);
         assert!(size <= 336, "{size} bytes");
     }
+
+    /// A busy one has this besides, in a slot that the next busy one takes over.
+    #[test]
+    fn the_future_of_a_busy_connection_is_bounded() {
+        fn size_of<'a, F>(_: fn(&'a Conn, Option<Mono>) -> F) -> usize {
+            std::mem::size_of::<F>()
+        }
+        let size = size_of(busy);
+        assert!(size <= 4096, "{size} bytes");
+    }
 }
