@@ -217,6 +217,7 @@ pub fn write_head(out: &mut Vec<u8>, s: &Sending<'_>) {
     let is_options = request.head.method == Method::Options;
     let forwards = is_options.then(|| parser::connection::max_forwards(&request.head, bytes));
     let edits = s.route.headers.as_deref().map(|h| &h.request).filter(|e| !e.is_empty());
+    debug_assert!(edits.is_none() || s.facts.is_some(), "a route's changes would be lost");
     let o = RequestOut {
         request,
         buf: bytes,

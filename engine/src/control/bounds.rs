@@ -10,8 +10,9 @@ use crate::worker::{Bounds, Counts};
 
 /// Descriptors of the control thread: files, signals, the admin interface and who asks it.
 const CONTROL_SPARE: u64 = 48;
-/// Of one worker: its ring or epoll, doorbell, timer.
-const WORKER_SPARE: u64 = 6;
+/// Of one worker: its ring or epoll, two ends of its doorbell, three of what it passes turns with,
+/// and some more.
+const WORKER_SPARE: u64 = 9;
 
 /// What workers count together, over generations.
 #[derive(Debug)]

@@ -100,7 +100,8 @@ impl ClientCounts {
         Some(0)
     }
 
-    /// On the thread that entered, which sees its own word for certain.
+    /// On the thread that entered, or one that was handed the token through a mailbox: it sees the
+    /// word for certain.
     pub fn leave(&self, token: u64) {
         if token == 0 {
             return;

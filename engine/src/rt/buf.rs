@@ -22,6 +22,9 @@ pub const BLOCK_SMALL: usize = 16 << 10;
 /// Free blocks that stay mapped however long nobody needs them.
 const FREE_KEPT: usize = 16;
 
+/// Blocks of a size that go back at one look: some µs each, in which nobody is served.
+const TRIMMED_MAX: usize = 128;
+
 /// Where blocks begin in their mappings: so many places, so far from each other. Were they all the
 /// same, the heads of all connections would share a few lines of the processor's caches.
 const PLACES: usize = 12;
@@ -136,8 +139,16 @@ impl BufPool {
         Buf { block: Some(block), start: 0, end: 0, pool: self.clone() }
     }
 
+    /// Free blocks of the other size make room for it.
     #[cold]
     fn map(&self, len: usize) -> Block {
+        let other = if len == BLOCK { BLOCK_SMALL } else { BLOCK };
+        for _ in 0..BLOCK / BLOCK_SMALL {
+            let bytes = self.leased_bytes.get() + self.free_bytes.get() + len;
+            if bytes <= self.bytes_max || self.take_free(other).is_none() {
+                break;
+            }
+        }
         let number = self.mapped.get();
         self.mapped.set(number.wrapping_add(1));
         Block::map(len, number)
@@ -182,7 +193,7 @@ impl BufPool {
             let (free, idle) = self.free_of(len);
             let mut free = free.borrow_mut();
             // The last given back is the next to be leased: those in front are the idle ones.
-            let spare = idle.get().min(free.len().saturating_sub(FREE_KEPT));
+            let spare = idle.get().min(free.len().saturating_sub(FREE_KEPT)).min(TRIMMED_MAX);
             free.drain(..spare);
             self.free_bytes.set(self.free_bytes.get() - spare * len);
             idle.set(free.len());
@@ -337,6 +348,11 @@ mod tests {
         drop(leases);
         let bytes = pool.free_bytes.get();
         assert!((31 * BLOCK..=32 * BLOCK).contains(&bytes), "{bytes}");
+        // Small ones that nobody needs give way to big ones.
+        let pool = BufPool::new(32 * BLOCK);
+        drop((0..32 * 8).map(|_| pool.lease_of(BLOCK_SMALL)).collect::<Vec<Buf>>());
+        let leases: Vec<Buf> = (0..31).map(|_| pool.lease()).collect();
+        assert!(pool.leased_bytes.get() + pool.free_bytes.get() <= 32 * BLOCK, "{leases:?}");
     }
 
     #[test]

@@ -212,8 +212,11 @@ pub(super) async fn accept_loop(w: Rc<Worker>, acceptor: &Acceptor) {
             in_a_row = 0;
             rt::turn().await;
         }
+        let mut was_full = false;
         while !is_over() && listening().is_full() {
-            listening().counts.full.fetch_add(1, Ordering::Relaxed);
+            if !std::mem::replace(&mut was_full, true) {
+                listening().counts.full.fetch_add(1, Ordering::Relaxed);
+            }
             w.full.set(true);
             either(w.event(), rt::pause(FULL_PAUSE)).await;
         }

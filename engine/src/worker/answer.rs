@@ -12,7 +12,7 @@ use crate::time::Mono;
 use crate::worker::Scratch;
 use crate::worker::exchange::Exchange;
 use crate::worker::outcome::Failure;
-use crate::worker::relay::{Gate, PARTS_IN_A_ROW};
+use crate::worker::relay::{Gate, Stint};
 use crate::worker::send::{Pace, send};
 
 /// Interim answers passed on for one request.
@@ -270,7 +270,7 @@ async fn body(
     let mut writing = Pace::of_body(x);
     let silence = if events { x.route.tunnel_timeout } else { x.route.body_timeout };
     let mut reading = Pace::plain(silence, x.deadline);
-    let mut in_a_row = 0;
+    let mut stint = Stint::default();
     let mut relayed = false;
     loop {
         let mut aux = w.scratch();
@@ -293,7 +293,7 @@ async fn body(
             break;
         }
         relayed = true;
-        match next_part(x, up, watch, &mut buf, &mut reading, &mut in_a_row).await {
+        match next_part(x, up, watch, &mut buf, &mut reading, &mut stint).await {
             Ok(0) => {
                 if !body.end(&mut out) {
                     return Err(Failure::Truncated);
@@ -318,18 +318,15 @@ async fn next_part(
     watch: &Watch,
     buf: &mut Option<Buf>,
     pace: &mut Pace,
-    in_a_row: &mut u32,
+    stint: &mut Stint,
 ) -> Result<usize, Stop> {
-    *in_a_row += 1;
-    if *in_a_row > PARTS_IN_A_ROW {
-        *in_a_row = 0;
-        rt::turn().await;
-    }
+    stint.ends().await;
     if let Some(n) = try_fill(x, up, buf)? {
+        stint.moved(n);
         return Ok(n);
     }
     loop {
-        *in_a_row = 0;
+        stint.waited();
         if buf.as_ref().is_some_and(Buf::is_empty) {
             *buf = None;
         }

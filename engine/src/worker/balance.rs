@@ -6,7 +6,7 @@
 //! has few looks at the others before it keeps another one:
 //!
 //! - With none, or with [`FEW`] or more, it keeps what it accepts, without a look.
-//! - Else it gives it to the worker with the fewest, if it has more than that one by one, and by
+//! - Else it gives it to the one with the fewest of the eight workers behind itself, if it has more than that one by one, and by
 //!   one more for each eight: each connection of a small number counts, and where there are more,
 //!   small differences are not worth the way.
 //! - Among equals it is the next one behind itself, so that those who give at the same moment give
@@ -24,6 +24,9 @@ use crate::sync::{AtomicU32, Ordering};
 const FEW: u32 = 32;
 /// A worker's connections for which a difference of one more is let be.
 const PER_DIFFERENCE: u32 = 8;
+/// Others that are looked at: a line of each one's memory has to come here. The next ones behind a
+/// worker are others for each worker, so many workers have them all looked at.
+const LOOKS_MAX: usize = 8;
 /// Connections on their way to one worker that it has not taken yet.
 const COMING_MAX: u32 = 8;
 /// In `coming`: this worker takes no more.
@@ -39,7 +42,7 @@ fn place(own: usize, workers: usize, load: impl Fn(usize) -> u32) -> Option<usiz
         return None;
     }
     let (mut found, mut least) = (own, mine);
-    for worker in (own + 1..workers).chain(0..own) {
+    for worker in (own + 1..workers).chain(0..own).take(LOOKS_MAX) {
         let load = load(worker);
         if load < least {
             (found, least) = (worker, load);

@@ -26,7 +26,7 @@ use crate::rt::StreamEnd;
 use crate::worker::Worker;
 use crate::worker::accept::{Counts, Listening, Use, welcome};
 use crate::worker::balance::Loads;
-use crate::worker::mailbox::{Mailbox, ToWorker};
+use crate::worker::mailbox::{Inbox, Mailbox, ToWorker};
 
 /// All workers of a process that has several, as each sees them.
 #[derive(Debug)]
@@ -54,7 +54,7 @@ pub struct Arrival {
     counted: Counted,
 }
 
-/// What it is counted in; uncounted when it gets lost, with the worker it was sent to.
+/// What it is counted in; uncounted when it gets lost.
 #[derive(Debug)]
 struct Counted {
     counts: Option<Arc<Counts>>,
@@ -213,11 +213,28 @@ impl Worker {
     }
 }
 
-/// Whatever ends a worker, a panic too: nobody sends it connections from then on.
-pub(super) struct Closes(pub(super) Rc<Worker>);
+/// Whatever ends a worker, a panic too: nobody sends it connections from then on, and those that
+/// were on their way are closed.
+pub(super) struct Closes<'a>(pub(super) Rc<Worker>, pub(super) &'a Inbox);
 
-impl Drop for Closes {
+/// Looks for what is still on its way to a worker that has ended: who sends is between two calls.
+const LAST_LOOKS_MAX: u32 = 100_000;
+
+impl Drop for Closes<'_> {
     fn drop(&mut self) {
-        self.0.expect_no_more();
+        let Closes(w, inbox) = self;
+        w.expect_no_more();
+        for _ in 0..LAST_LOOKS_MAX {
+            if w.coming() == 0 {
+                return; // As it is unless there was a panic.
+            }
+            inbox.drain(|message| {
+                if let ToWorker::Arrive(arrival) = message {
+                    drop(arrival);
+                    w.arrived();
+                }
+            });
+            std::hint::spin_loop();
+        }
     }
 }

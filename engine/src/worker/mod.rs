@@ -335,7 +335,7 @@ pub async fn run(seat: Seat, inbox: Inbox) -> Report {
 
 /// The worker's life: accepts, hears control, drains.
 pub async fn serve(w: Rc<Worker>, first: Adoption, inbox: Inbox) -> Report {
-    let _closes = Closes(w.clone());
+    let _closes = Closes(w.clone(), &inbox);
     w.spawn(w.timers.clone().drive());
     let view = w.view();
     w.adopt(first, &view);

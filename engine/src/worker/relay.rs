@@ -17,8 +17,33 @@ use crate::worker::send::{Pace, send};
 
 /// After the origin stopped taking the request, how long its answer is still waited for.
 const REFUSAL_MAX: Duration = Duration::from_secs(2);
-/// Parts relayed in a row before other connections get their turn: half a MiB, some 0.15 ms.
-pub const PARTS_IN_A_ROW: u32 = 4;
+/// Bytes relayed in a row before other connections get their turn: some 0.15 ms.
+const STINT_BYTES_MAX: usize = 512 << 10;
+/// What a part counts at least, as much time as it takes.
+const STINT_PART_BYTES_MIN: usize = 8 << 10;
+
+/// What a connection has relayed since others had their turn.
+#[derive(Debug, Default)]
+pub struct Stint(usize);
+
+impl Stint {
+    pub fn moved(&mut self, bytes: usize) {
+        self.0 += bytes.max(STINT_PART_BYTES_MIN);
+    }
+
+    /// It has waited, and others had their turn.
+    pub fn waited(&mut self) {
+        self.0 = 0;
+    }
+
+    /// Lets others have their turn after a long one.
+    pub async fn ends(&mut self) {
+        if self.0 >= STINT_BYTES_MAX {
+            self.0 = 0;
+            rt::turn().await;
+        }
+    }
+}
 
 /// What the two directions know of each other.
 #[derive(Debug)]
@@ -166,9 +191,9 @@ async fn pump(
     if !untaken.is_empty() {
         buf.insert(x.conn.w.bufs.lease()).extend(untaken);
     }
-    let mut in_a_row = 0;
+    let mut stint = Stint::default();
     while !body.is_done() {
-        if let Err(stop) = read_part(x, &mut buf, &mut reading, &mut in_a_row).await {
+        if let Err(stop) = read_part(x, &mut buf, &mut reading, &mut stint).await {
             let expired =
                 if x.is_past_deadline(rt::now()) { Failure::Deadline } else { Failure::ClientSlow };
             return Pumped::Client(Failure::of_client(stop, expired));
@@ -210,14 +235,10 @@ async fn read_part(
     x: &Exchange<'_>,
     slot: &mut Option<Buf>,
     pace: &mut Pace,
-    in_a_row: &mut u32,
+    stint: &mut Stint,
 ) -> Result<(), Stop> {
     let (stream, watch) = (&x.conn.stream, &x.conn.watch);
-    *in_a_row += 1;
-    if *in_a_row > PARTS_IN_A_ROW {
-        *in_a_row = 0;
-        rt::turn().await;
-    }
+    stint.ends().await;
     loop {
         {
             let buf = slot.get_or_insert_with(|| x.conn.w.bufs.lease());
@@ -229,6 +250,7 @@ async fn read_part(
                 Ok(n) => {
                     buf.commit(n);
                     pace.moved(n);
+                    stint.moved(n);
                     return Ok(());
                 }
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
@@ -238,7 +260,7 @@ async fn read_part(
                 *slot = None; // nothing is held while nothing is there
             }
         }
-        *in_a_row = 0;
+        stint.waited();
         pace.wait(watch, || stream.readable(watch)).await?;
     }
 }

@@ -9,7 +9,7 @@ use crate::time::Mono;
 use crate::worker::conn::Conn;
 use crate::worker::dial::Lease;
 use crate::worker::outcome::Next;
-use crate::worker::relay::PARTS_IN_A_ROW;
+use crate::worker::relay::Stint;
 
 /// What a switched connection is made of.
 #[derive(Debug)]
@@ -80,22 +80,18 @@ impl Both<'_> {
     async fn pump(&self, from: &Stream, to: &Stream, early: Option<Buf>) -> Result<(), Stop> {
         let watch = &self.conn.watch;
         let mut slot = early;
-        let mut in_a_row = 0;
+        let mut stint = Stint::default();
         loop {
             if let Some(bytes) = slot.take().filter(|b| !b.is_empty()) {
                 to.write_all(bytes.filled(), watch, |_| self.alive()).await?;
             }
-            in_a_row += 1;
-            if in_a_row >= PARTS_IN_A_ROW {
-                in_a_row = 0;
-                rt::turn().await;
-            }
+            stint.ends().await;
             let mut buf = self.conn.w.bufs.lease();
             let n = match from.try_read(buf.room()) {
                 Err(e) if e.kind() == std::io::ErrorKind::WouldBlock => {
                     drop(buf);
                     from.readable(watch).await?;
-                    in_a_row = 0;
+                    stint.waited();
                     continue;
                 }
                 read => read?,
@@ -105,6 +101,7 @@ impl Both<'_> {
                 return Ok(());
             }
             buf.commit(n);
+            stint.moved(n);
             self.alive();
             slot = Some(buf);
         }
