@@ -17,8 +17,9 @@ use crate::worker::send::{Pace, send};
 
 /// After the origin stopped taking the request, how long its answer is still waited for.
 const REFUSAL_MAX: Duration = Duration::from_secs(2);
-/// Bytes relayed in a row before other connections get their turn: some 0.15 ms.
-const STINT_BYTES_MAX: usize = 512 << 10;
+/// Bytes relayed in a row before other connections get their turn: some 0.04 ms. With four times
+/// as many the p99 of small requests beside a stream was 0.76 ms in place of 0.44.
+const STINT_BYTES_MAX: usize = 128 << 10;
 /// What a part counts at least, as much time as it takes.
 const STINT_PART_BYTES_MIN: usize = 8 << 10;
 
