@@ -7,7 +7,6 @@
 use engine::h1::client::{Answer, AnswerOut, RequestOut, encode_answer, encode_request};
 use engine::h1::relay::{Body, Out};
 use engine::h1::server::Request;
-use engine::http::template::Facts;
 use parser::{
     BodyFraming, Fields, HeadScan, Limits, Method, ParseError, RequestHead, ResponseHead,
     request_framing, response_framing,

@@ -3,15 +3,22 @@
 
 use std::collections::BTreeMap;
 
-/// A layer may cost so much more than was recorded before that is a fault. Waits of the epoll
-/// driver vary a little from run to run, and so do inlining and a processor's copying routines.
+/// A layer may cost so much more than was recorded before that is a fault: a wait more or less
+/// makes some difference, and so do inlining and a processor's copying routines.
 const TOLERANCE: f64 = 1.10;
 /// Layers smaller than this are not judged on their own.
 const JUDGED_MIN: f64 = 100.0;
-pub const TOTAL: &str = "all of it";
+const TOTAL: &str = "all of these";
 
 /// Instructions by layer.
 pub type Counts = BTreeMap<String, f64>;
+
+/// Those layers, and their sum.
+pub fn judged(layers: impl Iterator<Item = (String, f64)>) -> Counts {
+    let mut counts: Counts = layers.collect();
+    counts.insert(TOTAL.to_owned(), counts.values().sum());
+    counts
+}
 
 pub fn write(counts: &Counts) -> String {
     let head = "# Instructions of one exchange by layer: bench profile --record FILE\n";

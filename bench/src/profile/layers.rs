@@ -12,9 +12,10 @@ const LAYERS: [(&str, &[&str]); 9] = [
     ("record", &["engine::metrics", "engine::log"]),
     (SHELL, &["engine::worker"]),
     (RUNTIME, &["monoio", "mio", "io_uring", "engine::rt", "engine::time"]),
-    ("other of the gateway", &["engine"]),
+    (OTHER_OF_GATEWAY, &["engine"]),
 ];
 const RUNTIME: &str = "runtime";
+const OTHER_OF_GATEWAY: &str = "other of the gateway";
 const SHELL: &str = "shell (worker)";
 /// Lines of the standard library and small crates in the worker's own functions, which hold much
 /// of the other layers' code too: whose they are isn't known.
@@ -29,6 +30,12 @@ const OTHER: &str = "other";
 const CRATES: [&str; 4] = ["httparse", "monoio", "mio", "io-uring"];
 /// The same, as they stand in names of functions.
 const ROOTS: [&str; 6] = ["engine::", "parser::", "httparse::", "monoio::", "mio::", "io_uring::"];
+
+/// Whether a layer's cost is the same in each run. The runtime's depends on how often it waits, and
+/// what is behind `other` is mostly the control thread's, by time.
+pub fn repeats(layer: &str) -> bool {
+    ![RUNTIME, CALLS, OTHER, ALLOCATOR, OTHER_OF_GATEWAY].contains(&layer)
+}
 
 /// The source file decides, since small functions live on inside of large ones; the standard
 /// library's lines belong to the function they were inlined into.

@@ -103,9 +103,8 @@ fn by_layer(place: &Place) -> Result<Option<check::Counts>, String> {
     let long = under_callgrind(place, 2 * EXCHANGES)?;
     let costs = callgrind::per_exchange(&short, &long, EXCHANGES);
     print_layers(&costs);
-    let mut counts: check::Counts = costs.by(|p| layers::layer(p).to_owned()).into_iter().collect();
-    counts.insert(check::TOTAL.to_owned(), costs.total());
-    Ok(Some(counts))
+    let layers = costs.by(|p| layers::layer(p).to_owned());
+    Ok(Some(check::judged(layers.into_iter().filter(|(layer, _)| layers::repeats(layer)))))
 }
 
 fn under_callgrind(place: &Place, exchanges: u32) -> Result<Costs, String> {
