@@ -160,40 +160,49 @@ pub struct Field {
 
 /// The field lines of one head in their order. Storage is kept over `clear`, so that a worker
 /// allocates it once.
-#[derive(Debug, Default, Clone)]
+#[derive(Debug, Clone)]
 pub struct Fields {
     list: Vec<Field>,
     /// Bit `id` is set when a field with that id is present; `Other` has no bit.
     present: u64,
+    /// The same for ids of which there is more than one.
+    repeated: u64,
+    /// Where the first field of an id is that is present.
+    first: [u16; IDS],
+}
+
+/// `Other` and the known ones.
+const IDS: usize = FieldId::KNOWN.len() + 1;
+
+impl Default for Fields {
+    fn default() -> Fields {
+        Fields::with_capacity(0)
+    }
 }
 
 impl Fields {
     pub fn with_capacity(fields_max: usize) -> Fields {
-        Fields { list: Vec::with_capacity(fields_max), present: 0 }
+        Fields { list: Vec::with_capacity(fields_max), present: 0, repeated: 0, first: [0; IDS] }
     }
 
     #[inline]
     pub fn clear(&mut self) {
         self.list.clear();
         self.present = 0;
+        self.repeated = 0;
     }
 
+    /// Appends one. There are never more than `Limits::fields_max`, which 16 bits can count.
     #[inline]
     pub fn push(&mut self, field: Field) {
+        debug_assert!(self.list.len() <= usize::from(u16::MAX));
+        let bit = (1 << field.id as u8) & !1;
+        if self.present & bit == 0 {
+            self.first[field.id as usize] = self.list.len() as u16;
+        }
+        self.repeated |= self.present & bit;
+        self.present |= bit;
         self.list.push(field);
-        self.present |= (1 << field.id as u8) & !1;
-    }
-
-    /// Replaces all fields. One check of the room for all of them.
-    #[inline]
-    pub(crate) fn fill(&mut self, fields: impl Iterator<Item = (Span, Span, FieldId)>) {
-        let mut present = 0;
-        self.list.clear();
-        self.list.extend(fields.map(|(name, value, id)| {
-            present |= 1u64 << id as u8;
-            Field { name, value, id }
-        }));
-        self.present = present & !1;
     }
 
     #[inline]
@@ -222,14 +231,19 @@ impl Fields {
         if !self.has(id) {
             return None;
         }
-        self.list.iter().find(|f| f.id == id)
+        self.list.get(usize::from(self.first[id as usize]))
     }
 
-    /// All fields with this id, in order.
+    /// All fields with this id, in order. No walk over the others unless there is more than one.
     #[inline]
     pub fn all(&self, id: FieldId) -> impl Iterator<Item = &Field> {
-        let none = !self.has(id);
-        self.list.iter().take(if none { 0 } else { usize::MAX }).filter(move |f| f.id == id)
+        let from = usize::from(self.first[id as usize]);
+        let some: &[Field] = match (self.has(id), self.repeated & (1 << id as u8) != 0) {
+            (false, _) => &[],
+            (true, false) => self.list.get(from..=from).unwrap_or_default(),
+            (true, true) => self.list.get(from..).unwrap_or_default(),
+        };
+        some.iter().filter(move |f| f.id == id)
     }
 
     /// All fields whose name is `name` (any case), in order.

@@ -9,8 +9,8 @@
 //! 4. The result does not depend on how the bytes were split into reads.
 //! 5. No byte sequence panics.
 //!
-//! In the order a request meets them: `scan` finds the end of the head, `head` reads it, `target`
-//! and `path` say what is asked for, `framing` how long the body is, `connection` what belongs to
+//! In the order a request meets them: `scan` finds the end of the head, `head` reads it (`quick`
+//! when it is a usual one), `target` and `path` say what is asked for, `framing` how long the body is, `connection` what belongs to
 //! this hop only, `chunked` reads the body, `encode` writes the next head.
 #![forbid(unsafe_code)]
 
@@ -26,6 +26,7 @@ pub mod limits;
 mod line;
 pub mod method;
 pub mod path;
+mod quick;
 pub mod scan;
 pub mod span;
 pub mod target;

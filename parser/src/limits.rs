@@ -5,7 +5,7 @@
 pub struct Limits {
     /// Start line, fields and the empty line together.
     pub head_bytes_max: u32,
-    /// Field lines of a head, and of a trailer section. Heads of more than 64 take a slower way.
+    /// Field lines of a head, and of a trailer section.
     pub fields_max: u16,
     /// The request target alone; larger is 414.
     pub target_bytes_max: u32,
