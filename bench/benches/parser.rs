@@ -66,7 +66,8 @@ fn requests(c: &mut Criterion) {
                 let (head, buf) = (black_box(&head), black_box(bytes));
                 let target = target::resolve(head, buf).expect("good target");
                 let raw = target.path_of(buf);
-                black_box(path::canonical(raw, PathOptions::default(), &mut out)).is_ok()
+                (target.is_plain
+                    || black_box(path::canonical(raw, PathOptions::default(), &mut out)).is_ok())
                     && black_box(parser::request_framing(head, buf)).is_ok()
                     && black_box(connection::options(&head.fields, buf)).is_ok()
                     && black_box(connection::expect(head, buf)).is_ok()
@@ -102,6 +103,12 @@ fn responses(c: &mut Criterion) {
             let bytes = black_box(RESPONSE);
             black_box(config.parse_response_with_uninit_headers(&mut response, bytes, &mut fields))
                 .is_ok()
+        });
+    });
+    group.bench_function("parse_or_more", |b| {
+        b.iter(|| {
+            let (bytes, mut scan) = (black_box(RESPONSE), HeadScan::response());
+            black_box(head.parse_or_more(bytes, &mut scan, &limits)).is_ok()
         });
     });
     group.bench_function("parse_or_more_and_framing", |b| {

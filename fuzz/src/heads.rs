@@ -1,9 +1,9 @@
-//! Heads: the quick reader agrees with the strict one, splits don't matter, and what was accepted
-//! means the same after it has been written and read again.
+//! Heads: the quick reader and httparse agree with the strict one, splits don't matter, and what
+//! was accepted means the same after it has been written and read again.
 
 use parser::{
-    BodyFraming, Fields, HeadScan, Method, ParseError, RequestHead, ResponseHead, Span, encode,
-    request_framing, response_framing,
+    BodyFraming, ErrorKind, Fields, HeadScan, Method, ParseError, RequestHead, ResponseHead, Span,
+    Version, encode, request_framing, response_framing,
 };
 
 use crate::{cuts, limits};
@@ -39,12 +39,112 @@ fn read_response(bytes: &[u8], ends: &[usize]) -> Parsed<ResponseHead> {
     Ok(None)
 }
 
+/// A head as all readers tell it. The first line is method and target, or status and reason.
+type Told<'a> = (&'a [u8], &'a [u8], u8, usize, Vec<(&'a [u8], &'a [u8])>);
+
+fn minor(version: Version) -> u8 {
+    u8::from(version == Version::Http11)
+}
+
+fn told_fields<'a>(fields: &Fields, buf: &'a [u8]) -> Vec<(&'a [u8], &'a [u8])> {
+    fields.iter().map(|f| (f.name.of(buf), f.value.of(buf))).collect()
+}
+
+fn their_fields<'a>(headers: &[httparse::Header<'a>]) -> Vec<(&'a [u8], &'a [u8])> {
+    headers.iter().map(|h| (h.name.as_bytes(), h.value)).collect()
+}
+
+/// What we refuse though httparse accepts it: more than one empty line before the head, lines that
+/// end with a bare LF, and what exceeds our limits.
+fn is_leniency(head: &[u8], kind: ErrorKind) -> bool {
+    let is_bare = |i: usize| head[i] == b'\n' && (i == 0 || head[i - 1] != b'\r');
+    match kind {
+        ErrorKind::BareLf => (0..head.len()).any(is_bare),
+        ErrorKind::EmptyLines => head.starts_with(b"\r\n\r\n"),
+        ErrorKind::HeadTooLong => head.len() > limits().head_bytes_max as usize,
+        ErrorKind::TargetTooLong => head.len() > limits().target_bytes_max as usize,
+        ErrorKind::TooManyFields => {
+            let lines_count = head.iter().filter(|&&b| b == b'\n').count();
+            lines_count > limits().fields_max as usize
+        }
+        _ => false,
+    }
+}
+
+/// httparse reads what the strict reader reads, or the difference is one of the listed ones.
+fn assert_as_httparse_request(bytes: &[u8], ours: Parsed<&RequestHead>) {
+    let mut headers = [httparse::EMPTY_HEADER; 80];
+    let mut theirs = httparse::Request::new(&mut headers);
+    match (theirs.parse(bytes), ours) {
+        (Ok(httparse::Status::Complete(len)), Ok(Some(head))) => {
+            let method = theirs.method.unwrap_or_default().as_bytes();
+            let target = theirs.path.unwrap_or_default().as_bytes();
+            let version = theirs.version.unwrap_or_default();
+            let told: Told<'_> = (method, target, version, len, their_fields(theirs.headers));
+            let (method, target) = (head.method_text.of(bytes), head.target.of(bytes));
+            let fields = told_fields(&head.fields, bytes);
+            assert_eq!(told, (method, target, minor(head.version), head.len as usize, fields));
+        }
+        (Ok(httparse::Status::Complete(len)), Err(error)) => {
+            assert!(is_leniency(&bytes[..len], error.kind), "{error}");
+        }
+        (Ok(httparse::Status::Complete(_)), Ok(None)) => panic!("for httparse it is whole"),
+        (Ok(httparse::Status::Partial), Ok(Some(_))) => panic!("for httparse it isn't whole"),
+        (Err(error), Ok(Some(head))) => {
+            // HTTP/1.2 counts as 1.1, a target need not be UTF-8.
+            let is_utf8 = str::from_utf8(head.target.of(bytes)).is_ok();
+            assert!(error == httparse::Error::Version || !is_utf8, "{error}");
+        }
+        _ => {}
+    }
+}
+
+fn assert_as_httparse_response(bytes: &[u8], ours: Parsed<&ResponseHead>) {
+    let mut headers = [httparse::EMPTY_HEADER; 80];
+    let mut theirs = httparse::Response::new(&mut headers);
+    match (theirs.parse(bytes), ours) {
+        (Ok(httparse::Status::Complete(len)), Ok(Some(head))) => {
+            assert_eq!((theirs.code, len), (Some(head.status), head.len as usize));
+            assert_eq!(theirs.version, Some(minor(head.version)));
+            // It gives no reason when that holds obs-text.
+            let reason = theirs.reason.unwrap_or_default().as_bytes();
+            assert!(reason == head.reason.of(bytes) || reason.is_empty());
+            assert_eq!(their_fields(theirs.headers), told_fields(&head.fields, bytes));
+        }
+        (Ok(httparse::Status::Complete(len)), Err(error)) => {
+            let head = &bytes[..len];
+            // It also takes any three digits, does without the space before the reason, and skips
+            // empty lines before an answer too.
+            let is_lenient = match error.kind {
+                ErrorKind::BadStatusLine => head.get(12) != Some(&b' '),
+                ErrorKind::BadStatus => !theirs.code.is_some_and(|c| (100..=599).contains(&c)),
+                ErrorKind::BadVersion => head.starts_with(b"\r\n"),
+                kind => is_leniency(head, kind),
+            };
+            assert!(is_lenient, "{error}");
+        }
+        (Ok(httparse::Status::Complete(_)), Ok(None)) => panic!("for httparse it is whole"),
+        (Ok(httparse::Status::Partial), Ok(Some(_))) => panic!("for httparse it isn't whole"),
+        (Err(error), Ok(Some(_))) => {
+            // HTTP/1.2 counts as 1.1.
+            assert_eq!(error, httparse::Error::Version);
+        }
+        _ => {}
+    }
+}
+
 pub fn request_head(bytes: &[u8]) {
     let whole = read_request(bytes, &[bytes.len()]);
     let [a, b, c] = cuts(bytes);
     let split = read_request(bytes, &[a, b, c, bytes.len()]);
     let mut strict = RequestHead::new();
     let by_strict = strict.parse_strict(bytes, &mut HeadScan::request(), &limits());
+    let mut quick = RequestHead::new();
+    if let Some(len) = quick.parse_quick(bytes, &limits()) {
+        assert_eq!(by_strict, Ok(Some(len)), "the quick reader accepts what the strict doesn't");
+        assert_same_request(&quick, &strict);
+    }
+    assert_as_httparse_request(bytes, by_strict.map(|len| len.map(|_| &strict)));
     match (&whole, &split) {
         (Ok(Some(x)), Ok(Some(y))) => assert_same_request(x, y),
         (Ok(None), Ok(None)) => {}
@@ -156,6 +256,12 @@ pub fn response_head(bytes: &[u8]) {
     let split = read_response(bytes, &[a, b, c, bytes.len()]);
     let mut strict = ResponseHead::new();
     let by_strict = strict.parse_strict(bytes, &mut HeadScan::response(), &limits());
+    let mut quick = ResponseHead::new();
+    if let Some(len) = quick.parse_quick(bytes, &limits()) {
+        assert_eq!(by_strict, Ok(Some(len)), "the quick reader accepts what the strict doesn't");
+        assert_same_response(&quick, &strict);
+    }
+    assert_as_httparse_response(bytes, by_strict.map(|len| len.map(|_| &strict)));
     match (&whole, &split) {
         (Ok(Some(x)), Ok(Some(y))) => assert_same_response(x, y),
         (Ok(None), Ok(None)) => {}

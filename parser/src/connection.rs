@@ -27,24 +27,24 @@ pub fn options(fields: &Fields, buf: &[u8]) -> Result<ConnectionOptions, ParseEr
     if !fields.has(FieldId::Connection) {
         return Ok(ConnectionOptions::default());
     }
+    // Fast path: the one word that most senders say.
+    if let Some(field) = fields.only(FieldId::Connection) {
+        let value = field.value.of(buf);
+        let none = ConnectionOptions::default();
+        if value == b"keep-alive" {
+            return Ok(ConnectionOptions { keep_alive: true, ..none });
+        }
+        if value == b"close" {
+            return Ok(ConnectionOptions { close: true, ..none });
+        }
+    }
     nominated_options(fields, buf)
 }
 
+#[inline(never)]
 fn nominated_options(fields: &Fields, buf: &[u8]) -> Result<ConnectionOptions, ParseError> {
     let mut found = ConnectionOptions::default();
     for field in fields.all(FieldId::Connection) {
-        // Fast path: the one word that most senders say.
-        match field.value.of(buf) {
-            b"keep-alive" => {
-                found.keep_alive = true;
-                continue;
-            }
-            b"close" => {
-                found.close = true;
-                continue;
-            }
-            _ => {}
-        }
         let refuse = |kind| Err(ParseError::new(kind, field.value.start as usize));
         for option in list_members(field.value.of(buf)) {
             if option.eq_ignore_ascii_case(b"keep-alive") {

@@ -9,7 +9,7 @@ macro_rules! known_fields {
         #[repr(u8)]
         pub enum FieldId { #[default] Other, $($id,)* }
 
-        // `Fields` has one bit for each, bit 0 being `Other`'s.
+        // Sets of fields have one bit for each, bit 0 being `Other`'s.
         const _: () = assert!(FieldId::KNOWN.len() <= 63);
 
         impl FieldId {
@@ -160,29 +160,18 @@ pub struct Field {
 
 /// The field lines of one head in their order. Storage is kept over `clear`, so that a worker
 /// allocates it once.
-#[derive(Debug, Clone)]
+#[derive(Debug, Default, Clone)]
 pub struct Fields {
     list: Vec<Field>,
-    /// Bit `id` is set when a field with that id is present; `Other` has no bit.
+    /// Bit `id` is set when a field with that id is present. That of `Other` says nothing.
     present: u64,
-    /// The same for ids of which there is more than one.
+    /// The same for ids that more than one field has.
     repeated: u64,
-    /// Where the first field of an id is that is present.
-    first: [u16; IDS],
-}
-
-/// `Other` and the known ones.
-const IDS: usize = FieldId::KNOWN.len() + 1;
-
-impl Default for Fields {
-    fn default() -> Fields {
-        Fields::with_capacity(0)
-    }
 }
 
 impl Fields {
     pub fn with_capacity(fields_max: usize) -> Fields {
-        Fields { list: Vec::with_capacity(fields_max), present: 0, repeated: 0, first: [0; IDS] }
+        Fields { list: Vec::with_capacity(fields_max), ..Fields::default() }
     }
 
     #[inline]
@@ -192,14 +181,9 @@ impl Fields {
         self.repeated = 0;
     }
 
-    /// Appends one. There are never more than `Limits::fields_max`, which 16 bits can count.
     #[inline]
     pub fn push(&mut self, field: Field) {
-        debug_assert!(self.list.len() <= usize::from(u16::MAX));
-        let bit = (1 << field.id as u8) & !1;
-        if self.present & bit == 0 {
-            self.first[field.id as usize] = self.list.len() as u16;
-        }
+        let bit = 1 << field.id as u8;
         self.repeated |= self.present & bit;
         self.present |= bit;
         self.list.push(field);
@@ -231,19 +215,27 @@ impl Fields {
         if !self.has(id) {
             return None;
         }
-        self.list.get(usize::from(self.first[id as usize]))
+        self.list.iter().find(|f| f.id == id)
     }
 
-    /// All fields with this id, in order. No walk over the others unless there is more than one.
+    /// The field with this id, when there is one and no other.
+    #[inline]
+    pub fn only(&self, id: FieldId) -> Option<&Field> {
+        if self.is_repeated(id) { None } else { self.get(id) }
+    }
+
+    /// All fields with this id, in order. Looks no further than the first when that is the only
+    /// one.
     #[inline]
     pub fn all(&self, id: FieldId) -> impl Iterator<Item = &Field> {
-        let from = usize::from(self.first[id as usize]);
-        let some: &[Field] = match (self.has(id), self.repeated & (1 << id as u8) != 0) {
-            (false, _) => &[],
-            (true, false) => self.list.get(from..=from).unwrap_or_default(),
-            (true, true) => self.list.get(from..).unwrap_or_default(),
-        };
-        some.iter().filter(move |f| f.id == id)
+        let (first, list): (_, &[Field]) =
+            if self.is_repeated(id) { (None, &self.list) } else { (self.get(id), &[]) };
+        first.into_iter().chain(list.iter().filter(move |f| f.id == id))
+    }
+
+    #[inline]
+    fn is_repeated(&self, id: FieldId) -> bool {
+        self.repeated & (1 << id as u8) != 0 && id != FieldId::Other
     }
 
     /// All fields whose name is `name` (any case), in order.

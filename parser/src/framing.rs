@@ -61,15 +61,19 @@ fn framing(
     buf: &[u8],
     otherwise: BodyFraming,
 ) -> Result<BodyFraming, ParseError> {
-    match (fields.get(FieldId::TransferEncoding), fields.get(FieldId::ContentLength)) {
-        (None, None) => Ok(otherwise),
-        (None, Some(_)) => content_length(fields, buf).map(BodyFraming::Length),
-        (Some(coding), Some(_)) => refuse(ErrorKind::LengthAndEncoding, coding),
-        (Some(coding), None) if version == Version::Http10 => {
-            refuse(ErrorKind::EncodingInHttp10, coding)
-        }
-        (Some(_), None) => transfer_encoding(fields, buf).map(|()| BodyFraming::Chunked),
+    let Some(coding) = fields.get(FieldId::TransferEncoding) else {
+        return match fields.has(FieldId::ContentLength) {
+            true => content_length(fields, buf).map(BodyFraming::Length),
+            false => Ok(otherwise),
+        };
+    };
+    if fields.has(FieldId::ContentLength) {
+        return refuse(ErrorKind::LengthAndEncoding, coding);
     }
+    if version == Version::Http10 {
+        return refuse(ErrorKind::EncodingInHttp10, coding);
+    }
+    transfer_encoding(fields, buf).map(|()| BodyFraming::Chunked)
 }
 
 fn refuse<T>(kind: ErrorKind, field: &Field) -> Result<T, ParseError> {
@@ -78,28 +82,34 @@ fn refuse<T>(kind: ErrorKind, field: &Field) -> Result<T, ParseError> {
 
 /// Exactly one field line with 1*DIGIT. Equal repetitions are refused as well: a list is what one
 /// parser reads as its first and another as its last member.
+#[inline]
 fn content_length(fields: &Fields, buf: &[u8]) -> Result<u64, ParseError> {
-    let mut lines = fields.all(FieldId::ContentLength);
-    let Some(field) = lines.next() else { return Ok(0) };
-    if let Some(second) = lines.next() {
-        return refuse(ErrorKind::LengthRepeated, second);
-    }
+    let Some(field) = fields.only(FieldId::ContentLength) else {
+        let second = fields.all(FieldId::ContentLength).nth(1);
+        return second.map_or(Ok(0), |second| refuse(ErrorKind::LengthRepeated, second));
+    };
     match decimal(field.value.of(buf)) {
         Ok(length) => Ok(length),
         Err(kind) => Err(ParseError::new(kind, field.value.start as usize)),
     }
 }
 
+#[inline]
 fn decimal(digits: &[u8]) -> Result<u64, ErrorKind> {
-    if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
-        let is_list = !digits.is_empty() && digits.contains(&b',');
+    let (mut value, mut is_number) = (0u64, !digits.is_empty());
+    for digit in digits {
+        let digit = digit.wrapping_sub(b'0');
+        is_number &= digit <= 9;
+        value = value.wrapping_mul(10).wrapping_add(u64::from(digit));
+    }
+    if !is_number {
+        let is_list = digits.contains(&b',');
         return Err(if is_list { ErrorKind::LengthRepeated } else { ErrorKind::BadLength });
     }
     // 19 digits fit into 64 bits; more are refused even when they are leading zeros.
     if digits.len() > 19 {
         return Err(ErrorKind::LengthTooLarge);
     }
-    let value = digits.iter().fold(0u64, |value, d| value * 10 + u64::from(d - b'0'));
     if value > LENGTH_MAX { Err(ErrorKind::LengthTooLarge) } else { Ok(value) }
 }
 

@@ -30,6 +30,7 @@ mod quick;
 pub mod scan;
 pub mod span;
 pub mod target;
+mod words;
 
 pub use chunked::{ChunkEvent, ChunkedDecoder, parse_trailers};
 pub use connection::{ConnectionOptions, Expect};

@@ -1,25 +1,20 @@
-//! The quick reader of heads: one pass over words of eight bytes.
+//! The quick reader of heads: one pass over them, eight bytes at a time.
 //!
 //! It may only say yes. Whatever is unusual in a head (an empty line before it, HTTP/1.2, a fault,
 //! an end that hasn't come yet) is left to the strict reader, `scan` and `line`, which defines what
 //! a head is. Each answer given here is the one given there: `tests/quick.rs` holds it to that, and
 //! to a list of heads that must not take the slow way.
-//!
-//! A word is read with its first byte lowest. A predicate over a word sets the top bit of each
-//! byte it holds for; the lowest such bit is the first such byte.
 
-use crate::bytes::{self, TOKEN, VALUE};
+use crate::bytes::{self, TARGET, TOKEN, VALUE};
 use crate::error::Version;
 use crate::fields::{Field, FieldId, Fields};
 use crate::head::{REASON_AT, RequestHead, ResponseHead};
 use crate::limits::Limits;
 use crate::method::Method;
 use crate::span::Span;
+use crate::words::{self, FOLD, beyond_ascii, beyond_letters};
 
-const ONES: u64 = 0x0101_0101_0101_0101;
-const TOPS: u64 = 0x80 * ONES;
-/// Makes letters lower-case.
-const FOLD: u64 = 0x20 * ONES;
+const CRLF: u16 = u16::from_le_bytes(*b"\r\n");
 
 /// The length of the request head that `buf` begins with.
 #[inline]
@@ -28,13 +23,18 @@ pub(crate) fn request(head: &mut RequestHead, buf: &[u8], limits: &Limits) -> Op
     let (method, method_len) = method(buf)?;
     let start = method_len + 1;
     let text = buf.get(start..)?;
-    // Up to a space; an obs-text byte may stand in a target as far as its line is concerned.
-    let target_len = run::<0x21>(text);
+    let mut target_len = words::first(text, beyond_ascii::<0x21>);
+    let mut rest = &text[target_len..];
+    if rest.first() != Some(&b' ') {
+        // An obs-text byte may stand in a target as far as its line is concerned.
+        target_len += bytes::first_outside(rest, TARGET)?;
+        rest = &text[target_len..];
+    }
     if target_len == 0 || target_len > limits.target_bytes_max as usize {
         return None;
     }
-    let rest = &text[target_len..];
-    let [b' ', b'H', b'T', b'T', b'P', b'/', b'1', b'.', minor, b'\r', b'\n', ..] = *rest else {
+    let line_end: &[u8; 11] = rest.first_chunk()?;
+    let (b" HTTP/1.", &[minor, b'\r', b'\n']) = line_end.split_first_chunk::<8>()? else {
         return None;
     };
     head.version = version(minor)?;
@@ -50,11 +50,8 @@ pub(crate) fn request(head: &mut RequestHead, buf: &[u8], limits: &Limits) -> Op
 #[inline]
 pub(crate) fn response(head: &mut ResponseHead, buf: &[u8], limits: &Limits) -> Option<usize> {
     let buf = window(buf, limits);
-    let [b'H', b'T', b'T', b'P', b'/', b'1', b'.', minor, b' ', a, b, c, b' ', ref text @ ..] =
-        *buf
-    else {
-        return None;
-    };
+    let (b"HTTP/1.", line) = buf.split_first_chunk::<7>()? else { return None };
+    let [minor, b' ', a, b, c, b' ', ref text @ ..] = *line else { return None };
     head.version = version(minor)?;
     let digit = |b: u8| u16::from(b.wrapping_sub(b'0'));
     let (a, b, c) = (digit(a), digit(b), digit(c));
@@ -62,8 +59,13 @@ pub(crate) fn response(head: &mut ResponseHead, buf: &[u8], limits: &Limits) -> 
         return None;
     }
     head.status = 100 * a + 10 * b + c;
-    let reason_len = run::<0x20>(text);
-    let Some([b'\r', b'\n', ..]) = text.get(reason_len..) else { return None };
+    let mut reason_len = words::first(text, beyond_ascii::<0x20>);
+    if !ends_line(text, reason_len) {
+        reason_len += bytes::first_outside(&text[reason_len..], VALUE)?;
+        if !ends_line(text, reason_len) {
+            return None;
+        }
+    }
     head.reason = Span::new(REASON_AT, REASON_AT + reason_len);
     let len = fields(buf, REASON_AT + reason_len + 2, limits, &mut head.fields)?;
     head.len = len as u32;
@@ -105,118 +107,97 @@ fn fields(buf: &[u8], mut at: usize, limits: &Limits, fields: &mut Fields) -> Op
     fields.clear();
     loop {
         let line = buf.get(at..)?;
-        if let [b'\r', b'\n', ..] = line {
-            return Some(at + 2);
-        }
-        let (name_len, id) = name(line)?;
-        let after = line.get(name_len + 1..)?;
-        let lead = match *after {
-            [b' ', b, ..] if b > b' ' => 1,
-            _ => after.iter().position(|&b| !bytes::is_ows(b))?,
+        let Some((name_len, id)) = name(line) else {
+            return line.starts_with(b"\r\n").then_some(at + 2);
         };
-        let text = &after[lead..];
-        let (len, line_len) = value(text)?;
+        let (value_start, value_len, line_len) = value(line.get(name_len + 1..)?)?;
         if fields.len() >= limits.fields_max as usize {
             return None;
         }
-        let start = at + name_len + 1 + lead;
+        let name = Span::new(at, at + name_len);
+        at += name_len + 1;
         fields.push(Field {
-            name: Span::new(at, at + name_len),
-            value: Span::new(start, start + len),
+            name,
+            value: Span::new(at + value_start, at + value_start + value_len),
             id,
         });
-        at = start + line_len;
+        at += line_len;
     }
 }
 
 /// The length of a field's name, which a colon follows, and which field it is.
-#[inline]
+#[inline(always)]
 fn name(line: &[u8]) -> Option<(usize, FieldId)> {
-    let mut words = [0; WORDS];
-    for i in 0..WORDS {
-        let word = word(line.get(8 * i..)?);
-        let end = beyond_letters(word);
-        if end == 0 {
-            words[i] = word | FOLD;
-            continue;
-        }
-        let bits = end.trailing_zeros() & !7;
-        let len = 8 * i + bits as usize / 8;
-        if (word >> bits) as u8 != b':' || len == 0 {
-            break;
-        }
-        words[i] = (word | FOLD) & !(u64::MAX << bits);
-        return Some((len, known(words)));
+    let first = words::word(line);
+    let end = beyond_letters(first);
+    if end != 0 {
+        let Some((len, letters)) = last_word(first, end) else {
+            // The empty line that ends the head is no name.
+            return if first as u16 == CRLF { None } else { rare_name(line) };
+        };
+        return (len > 0).then(|| (len, known([letters, 0, 0])));
     }
-    rare_name(line)
+    let first = first | FOLD;
+    let second = words::word(line.get(8..)?);
+    let end = beyond_letters(second);
+    if end != 0 {
+        let Some((len, second)) = last_word(second, end) else { return rare_name(line) };
+        return Some((8 + len, known([first, second, 0])));
+    }
+    let second = second | FOLD;
+    let third = words::word(line.get(16..)?);
+    match last_word(third, beyond_letters(third)) {
+        Some((len, third)) => Some((16 + len, known([first, second, third]))),
+        None => rare_name(line),
+    }
 }
 
-/// A name that is long, or holds what is neither a letter nor `-`.
+/// The letters before the colon that is where `end` is first set: how many, and in lower case.
+#[inline(always)]
+fn last_word(word: u64, end: u64) -> Option<(usize, u64)> {
+    let bits = end.trailing_zeros() & !7;
+    let is_colon = end != 0 && (word >> bits) as u8 == b':';
+    is_colon.then(|| (bits as usize / 8, (word | FOLD) & !(u64::MAX << bits)))
+}
+
+/// A name that is long, or holds what is neither a letter nor `-`. It isn't empty: `name` has seen
+/// that no colon begins the line.
 #[inline(never)]
 fn rare_name(line: &[u8]) -> Option<(usize, FieldId)> {
     let len = bytes::first_outside(line, TOKEN)?;
-    (len > 0 && line[len] == b':').then(|| (len, FieldId::of(&line[..len])))
+    (line[len] == b':').then(|| (len, FieldId::of(&line[..len])))
 }
 
-/// The length of the value at the start of `text` without the white space behind it, and that of
-/// the rest of its line.
-#[inline]
-fn value(text: &[u8]) -> Option<(usize, usize)> {
-    let mut end = run::<0x20>(text);
-    if text.get(end) == Some(&b'\t') {
-        end += bytes::first_outside(&text[end..], VALUE)?;
-    }
-    let Some([b'\r', b'\n', ..]) = text.get(end..) else { return None };
-    let len = match text[..end].last() {
-        Some(&last) if bytes::is_ows(last) => bytes::trim_ows(&text[..end]).len(),
-        _ => end,
-    };
-    Some((len, end + 2))
-}
-
-/// How many bytes are neither below `BELOW` nor DEL, up to the first that is.
+/// Where the value begins and its length, without the white space around it, and the length of
+/// the rest of the line: `text` is what follows the colon.
 #[inline(always)]
-fn run<const BELOW: u8>(text: &[u8]) -> usize {
-    let mut rest = text;
-    loop {
-        let word = word(rest);
-        // A borrow goes upwards only: the lowest bit is right.
-        let below = word.wrapping_sub(u64::from(BELOW) * ONES) & !word;
-        let delete = word ^ (0x7f * ONES);
-        let delete = delete.wrapping_sub(ONES) & !delete;
-        let end = (below | delete) & TOPS;
-        if end != 0 {
-            return text.len() - rest.len() + end.trailing_zeros() as usize / 8;
-        }
-        // A word of fewer than eight bytes has zeros, at which it ended.
-        rest = &rest[8..];
+fn value(text: &[u8]) -> Option<(usize, usize, usize)> {
+    let end = words::first(text, beyond_ascii::<0x20>);
+    if let [b' ', first, ..] = *text
+        && first > b' '
+        && ends_line(text, end)
+        && text[end - 1] > b' '
+    {
+        return Some((1, end - 1, end + 2));
     }
+    rare_value(text)
 }
 
-/// The first eight bytes; zeros behind them when there are fewer.
-#[inline(always)]
-fn word(bytes: &[u8]) -> u64 {
-    match bytes.first_chunk() {
-        Some(first) => u64::from_le_bytes(*first),
-        None => short_word(bytes),
-    }
-}
-
-#[cold]
+/// A value that is empty, holds obs-text or HTAB, or has other white space around it than a
+/// single space before it.
 #[inline(never)]
-fn short_word(bytes: &[u8]) -> u64 {
-    bytes.iter().rev().fold(0, |word, &b| word << 8 | u64::from(b))
+fn rare_value(text: &[u8]) -> Option<(usize, usize, usize)> {
+    let end = bytes::first_outside(text, VALUE)?;
+    if !ends_line(text, end) {
+        return None;
+    }
+    let start = text.iter().position(|&b| !bytes::is_ows(b))?;
+    Some((start, bytes::trim_ows(&text[..end]).len(), end + 2))
 }
 
-/// The top bits of bytes other than letters and `-`. Exact for every byte.
 #[inline(always)]
-const fn beyond_letters(word: u64) -> u64 {
-    let low = word & !TOPS;
-    let folded = low | FOLD;
-    // A sum of seven bits and a constant of up to 0x7f has no carry.
-    let letters = (folded + (0x80 - b'a' as u64) * ONES) & !(folded + (0x7f - b'z' as u64) * ONES);
-    let others = (low ^ (b'-' as u64 * ONES)) + 0x7f * ONES;
-    (word | (!letters & others)) & TOPS
+fn ends_line(text: &[u8], end: usize) -> bool {
+    text.get(end..).is_some_and(|rest| rest.first_chunk() == Some(b"\r\n"))
 }
 
 /// Words of a name that the quick reader knows.
@@ -299,27 +280,6 @@ const fn slots(multiplier: u64) -> [FieldId; 1 << SLOT_BITS] {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    /// Each byte, alone and between neighbours that could carry into it.
-    #[test]
-    fn predicates_over_words_are_those_over_bytes() {
-        for b in 0..=255u8 {
-            for other in [b'a', b'z', b'-', 0, 0x7f, 0x80, 0xff] {
-                for at in 0..8 {
-                    let mut text = [other; 8];
-                    text[at] = b;
-                    let odd = beyond_letters(u64::from_le_bytes(text));
-                    let is_odd = |b: u8| !b.is_ascii_alphabetic() && b != b'-';
-                    let bits = text.map(|b| u8::from(is_odd(b)) << 7);
-                    assert_eq!(odd, u64::from_le_bytes(bits), "{text:?}");
-                    let first =
-                        |below: u8| text.iter().position(|&b| b < below || b == 0x7f).unwrap_or(8);
-                    assert_eq!(run::<0x20>(&text), first(0x20), "{text:?}");
-                    assert_eq!(run::<0x21>(&text), first(0x21), "{text:?}");
-                }
-            }
-        }
-    }
 
     #[test]
     fn a_name_is_found_as_by_its_bytes() {

@@ -9,6 +9,7 @@ use crate::error::{ErrorKind, ParseError, Version};
 use crate::fields::FieldId;
 use crate::head::RequestHead;
 use crate::method::Method;
+use crate::path;
 use crate::span::Span;
 
 /// The forms of a request target (RFC 9112 §3.2). The authority form belongs to CONNECT, which
@@ -38,6 +39,8 @@ pub struct Target {
     pub query: Option<Span>,
     /// Absolute form only.
     pub scheme_https: bool,
+    /// The path is known to be canonical as it is (`path::canonical` would say `AsIs`).
+    pub is_plain: bool,
 }
 
 impl Target {
@@ -72,9 +75,14 @@ pub fn resolve(head: &RequestHead, buf: &[u8]) -> Result<Target, ParseError> {
         path: head.target,
         query: None,
         scheme_https: false,
+        is_plain: false,
     };
     target.take(host);
-    split_query(&mut target, head.target, buf)?;
+    // Fast path: such a path has no query behind it.
+    target.is_plain = path::is_plain(text);
+    if !target.is_plain {
+        split_query(&mut target, head.target, buf)?;
+    }
     Ok(target)
 }
 
@@ -195,6 +203,7 @@ fn unusual(head: &RequestHead, buf: &[u8], host: Option<Authority>) -> Result<Ta
         path: head.target,
         query: None,
         scheme_https: false,
+        is_plain: false,
     };
     if text == b"*" {
         if head.method != Method::Options {

@@ -12,7 +12,8 @@ const USUAL_REQUESTS: &[&[u8]] = &[
     b"GET / HTTP/1.1\r\nHost: localhost:8080\r\n\r\n",
     b"GET / HTTP/1.0\r\n\r\n",
     b"HEAD /a HTTP/1.1\r\nhost: a\r\nuser-agent: curl/8.5.0\r\naccept: */*\r\n\r\n",
-    b"POST /upload?x=1 HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\nhello",
+    b"POST /upload?x=1 HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\
+      Expect: 100-continue\r\n\r\nhello",
     b"PUT /a/b HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nTE: trailers\r\n\r\n0\r\n\r\n",
     b"DELETE /x HTTP/1.1\r\nHOST: a\r\nIF-MATCH: \"1\"\r\n\r\n",
     b"PATCH /x HTTP/1.1\r\nHost:a\r\nX-Empty:\r\nX-Spaces: \t b \t \r\nX-Tab: a\tb\r\n\r\n",
@@ -222,5 +223,34 @@ fn each_limit_is_exact_in_both_readers() {
     ] {
         assert!(!same_request(bytes, &limits, &mut ask));
         assert!(ask.parse_strict(bytes, &mut HeadScan::request(), &limits).is_err());
+    }
+}
+
+/// What a target is known to be while it is resolved is what a look at its path alone says, and
+/// what makes a path unusual is seen wherever it stands.
+#[test]
+fn a_plain_path_is_canonical_as_it_is() {
+    let (mut ask, _) = used();
+    let mut out = Vec::new();
+    let unusual = ["//", "/.", "%", "\\", "\u{e9}", "?", "?a=/./b%"];
+    for len in 1..40 {
+        for at in 0..=len {
+            for middle in unusual.iter().chain(&["", "a.b", ".", "-~!"]) {
+                let path = format!("/{}{middle}{}", "a".repeat(at), "/b".repeat(len - at));
+                let bytes = format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n").into_bytes();
+                assert!(same_request(&bytes, &Limits::default(), &mut ask), "{path}");
+                let target = parser::target::resolve(&ask, &bytes).expect("it is a target");
+                let raw = target.path_of(&bytes);
+                let is_plain = !unusual.iter().any(|part| path.contains(part));
+                assert_eq!(target.is_plain, is_plain, "{path}");
+                if is_plain {
+                    let facts = parser::path::canonical(raw, Default::default(), &mut out);
+                    let facts = facts.expect("it is a path");
+                    assert_eq!(facts.canonical, parser::Canonical::AsIs);
+                    assert!(!facts.had_double_slash && !facts.had_encoded_slash);
+                }
+                assert_eq!(raw.len(), path.find('?').unwrap_or(path.len()));
+            }
+        }
     }
 }

@@ -54,6 +54,7 @@ const NO_TARGET: Target = Target {
     path: Span { start: 0, len: 0 },
     query: None,
     scheme_https: false,
+    is_plain: false,
 };
 const ROOT: &[u8] = b"/";
 const ASTERISK: &[u8] = b"*";
@@ -117,6 +118,9 @@ impl Request {
         self.had_encoded_slash = false;
         self.had_double_slash = false;
         self.form = PathForm::AsIs;
+        if self.target.is_plain {
+            return Ok(());
+        }
         let raw = self.target.path.of(buf);
         if self.target.form == Form::Asterisk || raw.is_empty() {
             return Ok(());
