@@ -89,7 +89,7 @@ mod section_2_message {
     }
 
     #[test]
-    fn more_fields_than_the_quick_reader_holds_are_read_all_the_same() {
+    fn fields_are_counted_and_those_above_the_bound_refused() {
         for count in [0, 1, 63, 64, 65, 100] {
             let buf = format!("GET / HTTP/1.1\r\n{}\r\n", "a: b\r\n".repeat(count));
             assert_eq!(request(buf.as_bytes()).map(|head| head.fields.len()), Ok(count));

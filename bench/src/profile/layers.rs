@@ -5,7 +5,7 @@ use super::callgrind::Place;
 /// Layers and where they begin; the first that fits has it.
 const LAYERS: [(&str, &[&str]); 9] = [
     ("encode", &["parser::encode", "engine::h1::client", "engine::http"]),
-    ("parse", &["parser", "httparse"]),
+    ("parse", &["parser"]),
     ("messages (h1::server, relay)", &["engine::h1"]),
     ("route", &["engine::router", "engine::way", "engine::action", "engine::snapshot"]),
     ("pick", &["engine::upstream", "engine::worker::dial"]),
@@ -27,9 +27,9 @@ const COPIES: &str = "copies (memcpy, memcmp)";
 const CALLS: &str = "libc and system call stubs";
 const OTHER: &str = "other";
 /// Crates whose files say whose work it is; others' (bytes, memchr) is that of who called them.
-const CRATES: [&str; 4] = ["httparse", "monoio", "mio", "io-uring"];
+const CRATES: [&str; 3] = ["monoio", "mio", "io-uring"];
 /// The same, as they stand in names of functions.
-const ROOTS: [&str; 6] = ["engine::", "parser::", "httparse::", "monoio::", "mio::", "io_uring::"];
+const ROOTS: [&str; 5] = ["engine::", "parser::", "monoio::", "mio::", "io_uring::"];
 
 /// Whether a layer's cost is the same in each run. The runtime's depends on how often it waits, and
 /// what is behind `other` is mostly the control thread's, by time.
@@ -117,7 +117,7 @@ mod tests {
         check("std::sys::backtrace::__rust_begin_short_backtrace", "/rustc/5/l.rs", RUNTIME);
         check(serve, "parser/src/head.rs", "parse");
         check(serve, "engine/src/router/mod.rs", "route");
-        check(serve, "/root/.cargo/registry/src/i-1/httparse-1.10.1/src/simd/a.rs", "parse");
+        check(serve, "/root/.cargo/registry/src/i-1/mio-1.1.1/src/poll.rs", RUNTIME);
         check(serve, "/root/.cargo/registry/src/i-1/bytes-1.1/src/b.rs", IN_SHELL);
         check(serve, "/rustc/5980/library/core/src/ptr/mod.rs", IN_SHELL);
         check("core::ptr::drop_in_place<monoio::X<engine::worker::Y>>", "/rustc/5/l.rs", "runtime");
