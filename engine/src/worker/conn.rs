@@ -130,7 +130,7 @@ async fn spells(conn: &Conn) -> Next {
         if !is_due() && conn.stream.readable(&conn.watch).await.is_err() && !is_due() {
             return Next::Close;
         }
-        let spell = conn.w.slots.place(busy(conn, head_deadline));
+        let spell = conn.w.slots.place(|| busy(conn, head_deadline));
         match spell.await {
             // The drain began behind the answer's head, which has not said so: a request that has
             // come since is served, and its answer says it.
