@@ -38,17 +38,25 @@ impl Source {
         self.ready().as_raw_fd()
     }
 
-    async fn wait(&self, write: bool) -> io::Result<()> {
-        // Under epoll `relaxed` would return on stale readiness for ever (monoio 0.2.4).
-        let relaxed = !monoio::utils::is_legacy();
+    async fn readable(&self) -> io::Result<()> {
         self.waits.set(self.waits.get() + 1);
-        let result = match write {
-            false => self.ready().readable(relaxed).await,
-            true => self.ready().writable(relaxed).await,
-        };
+        let result = self.ready().readable(is_relaxed()).await;
         self.waits.set(self.waits.get() - 1);
         result
     }
+
+    async fn writable(&self) -> io::Result<()> {
+        self.waits.set(self.waits.get() + 1);
+        let result = self.ready().writable(is_relaxed()).await;
+        self.waits.set(self.waits.get() - 1);
+        result
+    }
+}
+
+/// Under epoll a relaxed wait would return on stale readiness for ever (monoio 0.2.4).
+#[inline]
+fn is_relaxed() -> bool {
+    !monoio::utils::is_legacy()
 }
 
 impl Drop for Source {
@@ -153,7 +161,7 @@ impl Stream {
         };
         let stream = Stream::of(Source::new(socket.into())?);
         if waits {
-            stream.source.wait(true).await?;
+            stream.source.writable().await?;
             stream.take_error()?;
         }
         Ok(stream)
@@ -175,12 +183,15 @@ impl Stream {
         if error == 0 { Ok(()) } else { Err(io::Error::from_raw_os_error(error)) }
     }
 
-    pub async fn wait_readable(&self) -> io::Result<()> {
-        self.source.wait(false).await
+    // (Not `async`: another future around each of them would be polled and kept for nothing.)
+    #[inline]
+    pub fn wait_readable(&self) -> impl Future<Output = io::Result<()>> {
+        self.source.readable()
     }
 
-    pub async fn wait_writable(&self) -> io::Result<()> {
-        self.source.wait(true).await
+    #[inline]
+    pub fn wait_writable(&self) -> impl Future<Output = io::Result<()>> {
+        self.source.writable()
     }
 
     /// Reads what is there; 0 is the end, `WouldBlock` nothing yet.
@@ -238,7 +249,7 @@ impl Stream {
         let n = unsafe {
             recv(self.handle(), byte.as_mut_ptr(), 1, libc::MSG_PEEK | libc::MSG_DONTWAIT)
         };
-        n < 0 && io::Error::last_os_error().kind() == io::ErrorKind::WouldBlock
+        n < 0 && io::Error::last_os_error().raw_os_error() == Some(libc::EAGAIN)
     }
 
     /// Whether bytes wait to be read.
@@ -378,7 +389,7 @@ impl Listener {
     }
 
     pub async fn wait(&self) -> io::Result<()> {
-        self.source.wait(false).await
+        self.source.readable().await
     }
 
     /// Takes one waiting connection. Never waits: `WouldBlock` when there is none.
