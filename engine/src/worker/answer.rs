@@ -26,8 +26,8 @@ pub struct Answered {
     pub close: bool,
     /// Until when the upstream connection may be kept; `None`: it can't be used again.
     pub keep_until: Option<Mono>,
-    /// A 101: what the origin has already sent through the tunnel.
-    pub tunnel: Option<Option<Buf>>,
+    /// A 101: what the origin has already sent through the tunnel. Boxed, since it is rare.
+    pub tunnel: Option<Box<Option<Buf>>>,
     /// A part of its body came behind the head.
     pub relayed: bool,
 }
@@ -85,7 +85,7 @@ pub async fn answer(
                 status: begun.status,
                 close: true,
                 keep_until: None,
-                tunnel: Some(buf),
+                tunnel: Some(Box::new(buf)),
                 relayed: false,
             }),
             Err(stop) => Err(failed(of_client(x, stop))),

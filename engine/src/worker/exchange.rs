@@ -73,7 +73,8 @@ pub struct Done {
     pub taken: usize,
     /// What was read beyond them into another buffer.
     pub leftover: Option<Buf>,
-    pub tunnel: Option<Tunnel>,
+    /// Boxed: every exchange's outcome would have its room, and be moved with it.
+    pub tunnel: Option<Box<Tunnel>>,
     /// Why it is not the service's answer, or not a whole one.
     pub reason: Reason,
     /// A part of the answer's body came behind its head.
@@ -483,7 +484,7 @@ fn settle(
     let status = answered.status;
     if let Some(sent) = answered.tunnel {
         let timeout = x.route.tunnel_timeout;
-        let tunnel = Some(Tunnel { lease, sent, timeout });
+        let tunnel = Some(Box::new(Tunnel { lease, sent: *sent, timeout }));
         return Done { leftover, tunnel, ..Done::new(status, Next::Close, taken) };
     }
     if let Some(keep_until) = answered.keep_until.filter(|_| complete) {
@@ -521,7 +522,7 @@ async fn finish(conn: &Conn, buf: &mut Buf, view: Rc<View>, done: Done) -> Next 
     if let Some(open) = done.tunnel {
         drop(view); // a week-old WebSocket pins no configuration
         conn.place.needs_no_view();
-        return tunnel(conn, buf, open).await;
+        return tunnel(conn, buf, *open).await;
     }
     done.next
 }
