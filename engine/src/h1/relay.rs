@@ -70,6 +70,12 @@ impl Body {
         matches!(self.kind, Kind::Done)
     }
 
+    /// Whether a step may put anything into `aux`.
+    #[inline]
+    pub fn writes_aux(&self) -> bool {
+        !matches!(self.kind, Kind::Done | Kind::Length(_))
+    }
+
     /// Bytes of data seen so far.
     #[inline]
     pub fn data(&self) -> u64 {

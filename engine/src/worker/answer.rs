@@ -69,7 +69,7 @@ pub async fn answer(
 ) -> Result<Answered, Failed> {
     let mut client_has_bytes = false;
     let mut buf = None;
-    let mut out = x.conn.w.scratch();
+    let mut out = x.conn.w.scratch_later();
     let begun = head(x, up, watch, gate, &mut buf, &mut out, &mut client_has_bytes).await;
     let begun = begun.map_err(|failure| {
         // A part of an interim answer is no place to put a problem behind.
@@ -117,7 +117,7 @@ async fn head(
     watch: &Watch,
     gate: &Gate,
     buf: &mut Option<Buf>,
-    out: &mut Scratch,
+    out: &mut Scratch<'_>,
     client_has_bytes: &mut bool,
 ) -> Result<Begun, Failure> {
     let mut scan = HeadScan::response();
@@ -167,7 +167,7 @@ fn look(
     bytes: &mut Buf,
     scan: &mut HeadScan,
     gate: &Gate,
-    out: &mut Scratch,
+    out: &mut Scratch<'_>,
 ) -> Result<Seen, Failure> {
     let w = &x.conn.w;
     let mut answer = w.answer.borrow_mut();
@@ -221,6 +221,7 @@ fn look(
             edits: edits.zip(facts.as_ref()),
             via: x.view.snapshot.server.via,
         };
+        out.ready();
         encode_answer(out, &o);
     }
     let keep_until = answer.is_persistent().then(|| {
@@ -262,7 +263,7 @@ async fn body(
     watch: &Watch,
     gate: &Gate,
     mut buf: Option<Buf>,
-    mut out: Scratch,
+    mut out: Scratch<'_>,
     begun: Begun,
 ) -> Result<Answered, Failure> {
     let Begun { status, mut body, close, keep_until, events, nominates, .. } = begun;
@@ -273,7 +274,7 @@ async fn body(
     let mut stint = Stint::default();
     let mut relayed = false;
     loop {
-        let mut aux = w.scratch();
+        let mut aux = w.scratch_for(&body);
         let input = buf.as_ref().map_or(&[][..], Buf::filled);
         // The head is gone: where it nominated anything, no trailer is known to be for the client
         // as well, and any may be left out (RFC 9110 §6.5.1).

@@ -179,10 +179,8 @@ async fn requests(
             rt::turn().await;
         }
         conn.watch.unwatched();
-        let now = rt::now();
-        let deadline_now =
-            deadline.take().unwrap_or_else(|| now.after(conn.listener(&conn.view()).head_timeout));
-        match next_head(conn, buf, request, deadline_now).await {
+        let began = rt::now();
+        match next_head(conn, buf, request, began, deadline.take()).await {
             Head::Complete => {}
             Head::Nothing => return served,
             Head::End => return Some(Next::Close),
@@ -209,7 +207,14 @@ enum Head {
     Refused(Next),
 }
 
-async fn next_head(conn: &Conn, buf: &mut Buf, request: &mut Request, deadline: Mono) -> Head {
+/// A head that is not there at once has until `deadline`, or `head_timeout` from `began` on.
+async fn next_head(
+    conn: &Conn,
+    buf: &mut Buf,
+    request: &mut Request,
+    began: Mono,
+    mut deadline: Option<Mono>,
+) -> Head {
     let mut fresh = !buf.is_empty();
     loop {
         if fresh {
@@ -241,7 +246,8 @@ async fn next_head(conn: &Conn, buf: &mut Buf, request: &mut Request, deadline: 
                     conn.empty_line.set(true);
                     return Head::Nothing;
                 }
-                conn.watch.arm(deadline);
+                let head_timeout = || conn.listener(&conn.view()).head_timeout;
+                conn.watch.arm(*deadline.get_or_insert_with(|| began.after(head_timeout())));
                 match conn.stream.readable(&conn.watch).await {
                     // The exchange's clock starts when its head is whole.
                     Ok(()) => _ = rt::now(),

@@ -192,7 +192,7 @@ impl Exchange<'_> {
         &self,
         body: &mut Body,
         input: &[u8],
-        aux: &mut Scratch,
+        aux: &mut Scratch<'_>,
     ) -> Result<Step, ParseError> {
         let mut trailers = self.conn.w.trailers.borrow_mut();
         body.step(input, aux, &mut trailers, |name| self.request.is_nominated(self.bytes, name))
@@ -353,13 +353,13 @@ async fn proxy(x: &Exchange<'_>, to: &To) -> Done {
 }
 
 /// What goes upstream in place of the request's own target and host.
-struct Rewritten {
-    bytes: Scratch,
+struct Rewritten<'a> {
+    bytes: Scratch<'a>,
     /// Where the host begins; the end when the rewrite has none.
     host_at: usize,
 }
 
-fn rewritten(x: &Exchange<'_>, rewrite: &Rewrite) -> Result<Rewritten, Refused> {
+fn rewritten<'a>(x: &Exchange<'a>, rewrite: &Rewrite) -> Result<Rewritten<'a>, Refused> {
     let (mut bytes, mut spare) = (x.conn.w.scratch(), x.conn.w.scratch());
     let host_at = way::rewrite(rewrite, x.route, x.request, &x.facts(), &mut bytes, &mut spare)?;
     Ok(Rewritten { bytes, host_at })
@@ -376,7 +376,7 @@ async fn attempt(
     x: &Exchange<'_>,
     lease: Lease,
     due: Mono,
-    sent_as: Option<&Rewritten>,
+    sent_as: Option<&Rewritten<'_>>,
 ) -> Result<Done, AttemptFailed> {
     let reused = lease.reused;
     x.noted.attempts.set(x.noted.attempts.get() + 1);
@@ -386,7 +386,7 @@ async fn attempt(
         x.conn.w.recorder.borrow_mut().whole.reused += 1;
     }
     let mut body = Body::new(x.request.framing, Out::Raw, &x.limits());
-    let (mut head, mut aux) = (x.conn.w.scratch(), x.conn.w.scratch());
+    let (mut head, mut aux) = (x.conn.w.scratch(), x.conn.w.scratch_for(&body));
     write_head(x, &lease, sent_as, &mut head);
     let rest = &x.bytes[x.request.head_len()..];
     let early = |failure| Failed { failure, head_sent: false, client_has_bytes: false };
@@ -451,7 +451,7 @@ fn unsent<'a>(
     }
 }
 
-fn write_head(x: &Exchange<'_>, lease: &Lease, sent_as: Option<&Rewritten>, out: &mut Scratch) {
+fn write_head(x: &Exchange<'_>, lease: &Lease, sent_as: Option<&Rewritten<'_>>, out: &mut Scratch) {
     let facts = x.route.headers.is_some().then(|| x.facts());
     let sending = Sending {
         route: x.route,

@@ -34,6 +34,7 @@ use std::task::{Poll, Waker};
 use std::time::Duration;
 
 use crate::h1::client::Answer;
+use crate::h1::relay::Body;
 use crate::h1::server::Request;
 use crate::http::date::{DATE_LEN, DateCache};
 use crate::limit::clients::ClientCounts;
@@ -63,12 +64,22 @@ const FREE_SCRATCH_BYTES_MAX: usize = 64 << 10;
 
 /// A borrowed scratch buffer.
 #[derive(Debug)]
-struct Scratch {
+struct Scratch<'a> {
     bytes: Vec<u8>,
-    w: Rc<Worker>,
+    w: &'a Worker,
 }
 
-impl std::ops::Deref for Scratch {
+impl Scratch<'_> {
+    /// Takes a buffer unless it has one: what comes can be written without allocating.
+    fn ready(&mut self) {
+        if self.bytes.capacity() == 0 {
+            let free = self.w.scratch.borrow_mut().pop();
+            self.bytes = free.unwrap_or_else(|| Vec::with_capacity(4 << 10));
+        }
+    }
+}
+
+impl std::ops::Deref for Scratch<'_> {
     type Target = Vec<u8>;
 
     fn deref(&self) -> &Vec<u8> {
@@ -76,14 +87,17 @@ impl std::ops::Deref for Scratch {
     }
 }
 
-impl std::ops::DerefMut for Scratch {
+impl std::ops::DerefMut for Scratch<'_> {
     fn deref_mut(&mut self) -> &mut Vec<u8> {
         &mut self.bytes
     }
 }
 
-impl Drop for Scratch {
+impl Drop for Scratch<'_> {
     fn drop(&mut self) {
+        if self.bytes.capacity() == 0 {
+            return;
+        }
         let mut free = self.w.scratch.borrow_mut();
         if free.len() < FREE_SCRATCH_MAX && self.bytes.capacity() <= FREE_SCRATCH_BYTES_MAX {
             self.bytes.clear();
@@ -202,9 +216,22 @@ impl Worker {
     }
 
     /// An empty buffer for a head on its way out; it comes back when dropped.
-    fn scratch(self: &Rc<Worker>) -> Scratch {
-        let free = self.scratch.borrow_mut().pop();
-        Scratch { bytes: free.unwrap_or_else(|| Vec::with_capacity(4 << 10)), w: self.clone() }
+    fn scratch(&self) -> Scratch<'_> {
+        let mut scratch = self.scratch_later();
+        scratch.ready();
+        scratch
+    }
+
+    /// The same, which takes its buffer when it is made [`Scratch::ready`]: for what may not be
+    /// written at all, or after a wait only. (Those who wait would hold more than are kept.)
+    fn scratch_later(&self) -> Scratch<'_> {
+        Scratch { bytes: Vec::new(), w: self }
+    }
+
+    /// What a body's next step may write into.
+    fn scratch_for(&self, body: &Body) -> Scratch<'_> {
+        // Fast path: it goes as it came.
+        if body.writes_aux() { self.scratch() } else { self.scratch_later() }
     }
 
     fn date(&self, now: Mono) -> [u8; DATE_LEN] {

@@ -204,7 +204,7 @@ async fn pump(
             reading = Pace::of_body(x);
         }
         let part = buf.as_mut().expect("something was read");
-        let mut aux = x.conn.w.scratch();
+        let mut aux = x.conn.w.scratch_for(body);
         let step = x.step(body, part.filled(), &mut aux);
         let Ok(step) = step else { return Pumped::Client(Failure::ClientBody) };
         if x.route.body_limit.is_some_and(|max| body.data() > max) {
