@@ -200,8 +200,10 @@ pub fn write_forwarded(
         out.extend_from_slice(b"\r\n");
     }
     if !is_set(FieldId::XForwardedProto) {
-        let proto = last(FieldId::XForwardedProto).unwrap_or(b"http");
-        encode::field(out, b"X-Forwarded-Proto", proto);
+        match last(FieldId::XForwardedProto) {
+            None => out.extend_from_slice(b"X-Forwarded-Proto: http\r\n"),
+            Some(proto) => encode::field(out, b"X-Forwarded-Proto", proto),
+        }
     }
     let host = last(FieldId::XForwardedHost).unwrap_or(host);
     if !host.is_empty() && !is_set(FieldId::XForwardedHost) {
