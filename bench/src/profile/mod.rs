@@ -37,17 +37,25 @@ const NAMED: [&str; 7] =
 const ENTERED: &str = "syscalls:sys_enter_";
 const ANY: &str = "raw_syscalls:sys_enter";
 
+const USAGE: &str = "say: profile [--busbar PATH] [--driver epoll|uring] [--connections N] \
+                     [--check FILE | --record FILE]";
+
 pub fn run() -> Result<(), String> {
     let mut args = std::env::args().skip(2);
     let own = std::env::current_exe().map_err(|e| e.to_string())?.with_file_name("busbar");
     let mut busbar = own.display().to_string();
     let (mut check, mut record) = (None, None);
+    let (mut driver, mut connections) = ("epoll".to_owned(), 1);
     while let Some(flag) = args.next() {
         match (flag.as_str(), args.next()) {
             ("--busbar", Some(path)) => busbar = path,
             ("--check", Some(path)) => check = Some(path),
             ("--record", Some(path)) => record = Some(path),
-            _ => return Err("say: profile [--busbar PATH] [--check FILE | --record FILE]".into()),
+            ("--driver", Some(name)) => driver = name,
+            ("--connections", Some(count)) => {
+                connections = count.parse().map_err(|e| format!("--connections {count}: {e}"))?;
+            }
+            _ => return Err(USAGE.into()),
         }
     }
     if !Path::new(&busbar).exists() {
@@ -57,7 +65,7 @@ pub fn run() -> Result<(), String> {
     let origin = peers::origin(scratch.path())?;
     let place = Place { dir: scratch.path(), origin: origin.port, busbar: &busbar };
     println!("{}\nGET of 128 B over keep-alive, one worker, no access log\n", process::machine());
-    let counts = by_layer(&place)?;
+    let counts = by_layer(&place, &Load { driver: &driver, connections })?;
     match (counts, check, record) {
         (None, Some(_), _) | (None, _, Some(_)) => Ok(()), // said already
         (Some(counts), Some(file), _) => check_against(&file, &counts),
@@ -94,28 +102,34 @@ fn is_here(tool: &str) -> bool {
     is_here
 }
 
+/// What callgrind sees. What is recorded and checked is that of one connection on epoll.
+struct Load<'a> {
+    driver: &'a str,
+    connections: usize,
+}
+
 /// `None` without valgrind.
-fn by_layer(place: &Place) -> Result<Option<check::Counts>, String> {
+fn by_layer(place: &Place, load: &Load) -> Result<Option<check::Counts>, String> {
     if !is_here("valgrind") {
         return Ok(None);
     }
-    let short = under_callgrind(place, EXCHANGES)?;
-    let long = under_callgrind(place, 2 * EXCHANGES)?;
+    let short = under_callgrind(place, load, EXCHANGES)?;
+    let long = under_callgrind(place, load, 2 * EXCHANGES)?;
     let costs = callgrind::per_exchange(&short, &long, EXCHANGES);
-    print_layers(&costs);
+    print_layers(&costs, load);
     let layers = costs.by(|p| layers::layer(p).to_owned());
     Ok(Some(check::judged(layers.into_iter().filter(|(layer, _)| layers::repeats(layer)))))
 }
 
-fn under_callgrind(place: &Place, exchanges: u32) -> Result<Costs, String> {
+fn under_callgrind(place: &Place, load: &Load, exchanges: u32) -> Result<Costs, String> {
     let file = place.dir.join(format!("callgrind.out.{exchanges}"));
     let under = [
         "valgrind".to_owned(),
         "--tool=callgrind".to_owned(),
         format!("--callgrind-out-file={}", file.display()),
     ];
-    let gateway = Gateway::start(place, "epoll", &under)?;
-    let mut client = Client::connect(gateway.port, 1)?;
+    let gateway = Gateway::start(place, load.driver, &under)?;
+    let mut client = Client::connect(gateway.port, load.connections)?;
     client.ask(WARM_UP + exchanges)?;
     drop(client);
     gateway.end()?;
@@ -123,13 +137,15 @@ fn under_callgrind(place: &Place, exchanges: u32) -> Result<Costs, String> {
     Ok(callgrind::read(&text))
 }
 
-fn print_layers(costs: &Costs) {
+fn print_layers(costs: &Costs, load: &Load) {
     let total = costs.total();
     println!("### instructions per exchange: {total:.0}\n");
     println!(
-        "callgrind, epoll, one connection; {} exchanges less {EXCHANGES}. User space only. A \
+        "callgrind, driver {}, connections {}; {} exchanges less {EXCHANGES}. User space only. A \
          line's layer is that of its source file; the standard library's lines belong to the \
          function they were inlined into. After inlining all of this is approximate.\n",
+        load.driver,
+        load.connections,
         2 * EXCHANGES
     );
     let print = |head: &str, rows: Vec<(String, f64)>, count: usize| {
