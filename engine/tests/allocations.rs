@@ -7,8 +7,8 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Barrier};
 
 use engine::config::{self, Input};
 use engine::ids::{Key, ListenerId, SocketId};
@@ -58,22 +58,30 @@ static ALLOCATOR: Counting = Counting;
 const BIG: usize = 1 << 18;
 const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\nServer: x\r\nContent-Length: 5\r\n\r\nhello";
 
-/// Answers each request that ends with an empty line or with `!`; one with `big` at length.
+/// Requests that wait for their answers at a time.
+const TOGETHER: usize = 40;
+
+/// Answers each request that ends with an empty line or with `!`; one with `big` at length, and
+/// those with `together` when so many are there.
 fn origin() -> std::net::SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     let mut big =
         format!("HTTP/1.1 200 OK\r\nServer: x\r\nContent-Length: {BIG}\r\n\r\n").into_bytes();
     big.extend(std::iter::repeat_n(b'x', BIG - 5).chain(*b"hello"));
+    let all = Arc::new(Barrier::new(TOGETHER));
     std::thread::spawn(move || {
         for mut stream in listener.incoming().map_while(Result::ok) {
-            let big = big.clone();
+            let (big, all) = (big.clone(), all.clone());
             std::thread::spawn(move || {
                 let (mut buf, mut seen) = ([0; 4096], Vec::new());
                 while let Ok(n @ 1..) = stream.read(&mut buf) {
                     seen.extend_from_slice(&buf[..n]);
                     if seen.ends_with(b"\r\n\r\n") || seen.ends_with(b"!") {
                         let is_big = seen.starts_with(b"GET /b/big");
+                        if seen.starts_with(b"GET /b/together") {
+                            all.wait();
+                        }
                         stream.write_all(if is_big { &big } else { ANSWER }).unwrap();
                         seen.clear();
                     }
@@ -86,6 +94,10 @@ fn origin() -> std::net::SocketAddr {
 
 fn ask(stream: &mut TcpStream, request: &[u8]) {
     stream.write_all(request).unwrap();
+    hear(stream);
+}
+
+fn hear(stream: &mut TcpStream) {
     let (mut buf, mut seen) = ([0; 4096], Vec::new());
     while !seen.ends_with(b"hello") {
         let n = stream.read(&mut buf).unwrap();
@@ -95,8 +107,8 @@ fn ask(stream: &mut TcpStream, request: &[u8]) {
 }
 
 /// Allocations in 500 exchanges of each shape: small ones, a body of 16 KiB, an answer of 256 KiB, a
-/// connection for each.
-fn allocations(driver: Driver) -> [u64; 4] {
+/// connection for each. The last is 100 times many small ones together.
+fn allocations(driver: Driver) -> [u64; 5] {
     let text = format!(
         "[route.app]\npath = \"/a/{{id}}\"\nto = \"http://{}\"\nheaders = {{ request = {{ set = {{ \
          X-Id = \"{{id}}\" }} }} }}\nrewrite = {{ path = \"/b/{{id}}\", \
@@ -168,10 +180,27 @@ fn allocations(driver: Driver) -> [u64; 4] {
         (0..500).for_each(|_| shape(&mut client));
         COUNT.load(Ordering::Relaxed) - before
     });
+    let [small, long, big, connection] = counts;
+    let counts = [small, long, big, connection, together(address)];
     drop(client);
     mailbox.send(ToWorker::Drain);
     worker.join().unwrap();
     counts
+}
+
+/// Allocations in 100 rounds of requests that wait for their answers together.
+fn together(gateway: std::net::SocketAddr) -> u64 {
+    let get = b"GET /a/together HTTP/1.1\r\nHost: a.example\r\n\r\n";
+    let mut clients: Vec<_> = (0..TOGETHER).map(|_| TcpStream::connect(gateway).unwrap()).collect();
+    let mut rounds = |count| {
+        for _ in 0..count {
+            clients.iter_mut().for_each(|client| client.write_all(get).unwrap());
+            clients.iter_mut().for_each(hear);
+        }
+        COUNT.load(Ordering::Relaxed)
+    };
+    let before = rounds(50);
+    rounds(100) - before
 }
 
 /// Allocations of a connection, its one request included.
@@ -181,11 +210,13 @@ const CONNECTION_MAX: u64 = 4;
 #[test]
 fn the_request_path_allocates_nothing() {
     for driver in [Driver::Auto, Driver::Epoll] {
-        let [small, long, big, connection] = allocations(driver);
+        let [small, long, big, connection, together] = allocations(driver);
         // Timers of the runtime itself may allocate now and then; never once per request.
         for count in [small, long, big] {
             assert!(count < 20, "{driver:?}: {small}, {long}, {big} allocations in 500 exchanges");
         }
+        let exchanges = 100 * TOGETHER;
+        assert!(together < 100, "{driver:?}: {together} allocations in {exchanges} together");
         // A connection is a task, its socket's place in the runtime, and its waits.
         assert!(connection <= 500 * CONNECTION_MAX, "{driver:?}: {connection} for 500 connections");
     }

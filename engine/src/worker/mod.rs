@@ -58,8 +58,9 @@ const EXPIRE_EVERY: Duration = Duration::from_secs(1);
 /// Free request records kept; each is about 5 KiB.
 const FREE_REQUESTS_MAX: usize = 256;
 
-/// Free scratch buffers kept, and the largest one.
-const FREE_SCRATCH_MAX: usize = 16;
+/// Free scratch buffers kept, of 4 KiB mostly, and the largest one. A rewrite holds one as long as
+/// its exchange takes.
+const FREE_SCRATCH_MAX: usize = 128;
 const FREE_SCRATCH_BYTES_MAX: usize = 64 << 10;
 
 /// A borrowed scratch buffer.
