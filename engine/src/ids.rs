@@ -26,6 +26,12 @@ ids! {
     ListenerId,
     /// What a name is known by over generations: ids count within one snapshot.
     Key,
+    /// A known caller of one store of consumers.
+    ConsumerId,
+    /// What a consumer has bought, in the order of names.
+    PlanId,
+    /// A group's or a scope's name.
+    WordId,
     /// A listening address that is held over generations, whatever listener it serves.
     SocketId,
 }

@@ -30,11 +30,13 @@ pub mod snapshot;
 pub mod way;
 
 pub mod action;
+pub mod auth;
 pub mod h1;
 pub mod http;
 pub mod limit;
 pub mod log;
 pub mod metrics;
+pub mod policy;
 pub mod router;
 pub mod upstream;
 

@@ -12,11 +12,16 @@ use std::time::Duration;
 use parser::Limits;
 
 use crate::action::Action;
+use crate::auth::consumers::Consumers;
 use crate::http::edit::HeaderEdits;
 use crate::http::forwarded::Prefix;
 use crate::http::rewrite::Rewrite;
 use crate::ids::{Key, ListenerId, RouteId, UpstreamId};
+use crate::limit::concurrency::Permits;
+use crate::limit::shard::Table;
 use crate::log::format::Format;
+use crate::policy::identify::Method;
+use crate::policy::{AnyPolicy, Chain};
 use crate::router::Router;
 use crate::router::explain::Wanted;
 use crate::secret::Secret;
@@ -36,6 +41,14 @@ pub struct Snapshot {
     pub routes: Box<[Route]>,
     /// Listeners share a router unless routes name listeners; see `Listener::router`.
     pub routers: Box<[Router]>,
+    /// Known callers; empty where there are none.
+    pub consumers: Arc<Consumers>,
+    /// `[auth.NAME]`, by the number that methods have.
+    pub auths: Box<[Arc<Method>]>,
+    /// What rate limits have counted, over generations; `None` without limits.
+    pub limits: Option<Arc<Table>>,
+    /// Concurrency limits, by the number that policies have.
+    pub permits: Box<[PermitCell]>,
     /// Where routes' keys come from; ask `Snapshot::origin`.
     pub origin_tables: origin::Origins,
     /// Given by control before a snapshot is published.
@@ -62,6 +75,13 @@ impl Snapshot {
         &self.routes[id.index()]
     }
 
+    /// Whether some limit has to count.
+    pub fn has_rate_limits(&self) -> bool {
+        let chains = self.routes.iter().map(|route| &*route.policies);
+        let guards = self.listeners.iter().map(|listener| &listener.guards);
+        chains.chain(guards).flat_map(Chain::policies).any(AnyPolicy::counts)
+    }
+
     #[inline]
     pub fn upstream(&self, id: UpstreamId) -> &Upstream {
         &self.upstreams[id.index()]
@@ -76,6 +96,20 @@ impl Snapshot {
     pub fn router_of(&self, id: ListenerId) -> &Router {
         &self.routers[self.listener(id).router]
     }
+}
+
+/// What a concurrency limit counts in.
+#[derive(Debug)]
+pub struct PermitCell {
+    /// The same over generations.
+    pub id: u64,
+    /// Each caller on its own; else all together.
+    pub is_by_key: bool,
+    pub limit: u32,
+    /// How many may wait in each worker.
+    pub queue: u32,
+    /// Given by control before a snapshot is published.
+    pub permits: Option<Arc<Permits>>,
 }
 
 /// Which of monoio's drivers the workers run on.
@@ -105,6 +139,8 @@ pub struct Server {
     pub memory_max: Option<u64>,
     /// Whether `Via` is added (RFC 9110 §7.6.3).
     pub via: bool,
+    /// Keys that rate limits count at once.
+    pub limit_keys: u64,
 }
 
 /// Where the operator asks and tells.
@@ -192,6 +228,8 @@ pub struct Listener {
     /// By client address; `None`: off.
     pub connections_per_client: Option<u32>,
     pub backlog: u32,
+    /// What may stop a request before it has a route.
+    pub guards: Chain,
     /// Index in `Snapshot::routers`.
     pub router: usize,
 }
@@ -299,6 +337,9 @@ pub struct Route {
     pub encoded_slash_keep: bool,
     /// `slashes = "keep"`: `//` is matched and sent as it came.
     pub slashes_keep: bool,
+    /// What may stop a request, and what that leaves behind.
+    /// Routes without any share an empty one.
+    pub policies: Arc<Chain>,
     /// `slash = "redirect"`: a path that only misses or has too much a last slash is redirected.
     pub slash_redirect: bool,
     /// `auth = "none"` was said: that everyone may use the route is meant.

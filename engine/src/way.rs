@@ -6,13 +6,14 @@ use parser::path::PathOptions;
 use parser::target::Form;
 use parser::{FieldId, Limits, Method};
 
-use crate::h1::client::{RequestOut, encode_request};
+use crate::h1::client::{Marks, RequestOut, encode_request};
 use crate::h1::relay::{Body, Out};
 use crate::h1::server::Request;
 use crate::http::problem::Problem;
 use crate::http::rewrite::{Refused, Rewrite, Target};
 use crate::http::template::Facts;
 use crate::ids::RouteId;
+use crate::policy::cors;
 use crate::router::{Found, Lookup, Params, Router};
 use crate::snapshot::{HostMode, Route, Snapshot, Upstream};
 
@@ -28,6 +29,8 @@ pub struct Relaxed {
     pub slashes: bool,
     /// A redirect over a last slash.
     pub slash_redirect: bool,
+    /// Preflights of browsers are answered.
+    pub cors: bool,
 }
 
 impl Relaxed {
@@ -37,6 +40,7 @@ impl Relaxed {
             encoded_slash: any(|route| route.encoded_slash_keep),
             slashes: any(|route| route.slashes_keep),
             slash_redirect: any(|route| route.slash_redirect),
+            cors: any(|route| route.policies.answers_preflights()),
         }
     }
 }
@@ -92,6 +96,11 @@ pub fn find<'s>(
         }
         request.merge_slashes();
     }
+    if relaxed.cors
+        && let Some(id) = preflight(snapshot, router, bytes, request, params)
+    {
+        return take_route(snapshot, id, request);
+    }
     match router.find(&lookup(request, bytes, request.path(bytes)), params) {
         Found::Route(id) => take_route(snapshot, id, request),
         Found::NotFound if request.target.form == Form::Asterisk => Routed::Own,
@@ -112,6 +121,29 @@ pub fn find<'s>(
                 _ => Routed::Refused(Problem::NotFound, ""),
             }
         }
+    }
+}
+
+/// The route that a preflight asks about, when it answers for pages of other origins: the one
+/// that the request it announces would have.
+fn preflight(
+    snapshot: &Snapshot,
+    router: &Router,
+    bytes: &[u8],
+    request: &Request,
+    params: &mut Params,
+) -> Option<RouteId> {
+    let fields = &request.head.fields;
+    if !cors::is_preflight(request.head.method, fields, bytes) {
+        return None;
+    }
+    let asked = cors::asked_method(fields, bytes)?;
+    let path = request.path(bytes);
+    let announced =
+        Lookup { method: Method::of(asked), method_text: asked, ..lookup(request, bytes, path) };
+    match router.find(&announced, params) {
+        Found::Route(id) if snapshot.route(id).policies.answers_preflights() => Some(id),
+        _ => None,
     }
 }
 
@@ -166,9 +198,12 @@ pub fn rewrite(
     out: &mut Vec<u8>,
     spare: &mut Vec<u8>,
 ) -> Result<usize, Refused> {
+    // Without what policies have taken out; a bare `?` stays one.
+    let came = request.query(facts.head);
+    let query = came.map(|query| if query.is_empty() { query } else { facts.query });
     let target = Target {
         path: request.path_sent(facts.head),
-        query: request.query(facts.head),
+        query: query.filter(|query| !query.is_empty() || came == Some(&[])),
         is_asterisk: request.target.form == Form::Asterisk,
     };
     let options = PathOptions {
@@ -197,6 +232,8 @@ pub struct Sending<'a> {
     pub request_id: &'a [u8],
     /// What variables stand for; needed where the route changes fields.
     pub facts: Option<&'a Facts<'a>>,
+    /// What the route's policies take away and write.
+    pub marks: Marks<'a>,
     pub upgrade: Option<&'a [u8]>,
 }
 
@@ -228,6 +265,7 @@ pub fn write_head(out: &mut Vec<u8>, s: &Sending<'_>) {
         trusted: s.trusted,
         request_id: s.request_id,
         edits: edits.zip(s.facts),
+        marks: s.marks,
         upgrade: s.upgrade,
         via: s.via,
         max_forwards: forwards.and_then(|f| f.ok().flatten()).map(|n| n.saturating_sub(1)),

@@ -12,6 +12,8 @@ use std::sync::{Arc, Barrier};
 
 use engine::config::{self, Input};
 use engine::ids::{Key, ListenerId, SocketId};
+use engine::limit::concurrency::Permits;
+use engine::limit::shard::Table;
 use engine::rt;
 use engine::snapshot::Driver;
 use engine::worker::mailbox::{Adoption, Outbox, ToWorker, mailbox};
@@ -110,7 +112,10 @@ fn hear(stream: &mut TcpStream) {
 /// connection for each. The last is 100 times many small ones together.
 fn allocations(driver: Driver) -> [u64; 5] {
     let text = format!(
-        "[route.app]\npath = \"/a/{{id}}\"\nto = \"http://{}\"\nheaders = {{ request = {{ set = {{ \
+        "[auth.keys]\nmethod = \"api_key\"\n[consumer.acme]\napi_keys = [\"${{KEY}}\"]\ngroups = \
+         [\"b2b\"]\n[all]\nauth = \"keys\"\nallow = {{ groups = [\"b2b\"] }}\nip = {{ deny = \
+         [\"192.0.2.0/24\"] }}\nrate_limit = [{{ rate = \"1M/s\", per = \"consumer\" }}, {{ rate = \
+         \"1M/s\" }}]\nconcurrency = {{ limit = 1000, per = \"consumer\" }}\n[route.app]\npath = \"/a/{{id}}\"\nto = \"http://{}\"\nheaders = {{ request = {{ set = {{ \
          X-Id = \"{{id}}\" }} }} }}\nrewrite = {{ path = \"/b/{{id}}\", \
          query = \"v={{query.x}}&{{query}}\", host = \"{{id}}.internal\" }}\n",
         origin()
@@ -120,12 +125,15 @@ fn allocations(driver: Driver) -> [u64; 5] {
         name: "test".to_owned(),
         base_dir: None,
         sets: Vec::new(),
-        env: &|_| None,
+        env: &|name| (name == "KEY").then(|| "k".to_owned()),
     });
     let mut snapshot = loaded.snapshot.expect("valid");
     snapshot.keys.listeners = Box::new([Key(0)]);
     snapshot.keys.upstreams = Box::new([Key(0)]);
     snapshot.keys.unchanged = Box::new([false]);
+    // What control gives before it publishes.
+    snapshot.limits = Some(Arc::new(Table::new([1, 2, 3, 4], 1024)));
+    snapshot.permits[0].permits = Some(Arc::new(Permits::by_key(1, 1)));
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     listener.set_nonblocking(true).unwrap();
     let address = listener.local_addr().unwrap();
@@ -137,6 +145,7 @@ fn allocations(driver: Driver) -> [u64; 5] {
         opened: vec![Socket { id: SocketId(0), end: listener.into(), unix: false }],
         sockets: Box::new([(SocketId(0), ListenerId(0))]),
         resolved: Vec::new(),
+        keys: Vec::new(),
         log: None,
     };
     let seat = Seat {
@@ -145,6 +154,9 @@ fn allocations(driver: Driver) -> [u64; 5] {
         adoption,
         peers: None,
         outbox: Outbox::new(|| {}),
+        mailbox: mailbox.clone(),
+        offload: Arc::default(),
+        hasher: worker::hasher([1; 16]),
         buf_bytes_max: 1 << 24,
         seed: [7; 16],
     };
@@ -157,14 +169,16 @@ fn allocations(driver: Driver) -> [u64; 5] {
     });
     let mut client = TcpStream::connect(address).unwrap();
     client.set_nodelay(true).unwrap();
-    let get = b"GET /a/1?x=y HTTP/1.1\r\nHost: a.example\r\nAccept: */*\r\nCookie: a=b\r\n\r\n";
-    let post = b"POST /a/2 HTTP/1.1\r\nHost: a.example\r\nContent-Length: 6\r\n\r\nworld!";
+    let get = b"GET /a/1?x=y HTTP/1.1\r\nHost: a.example\r\nX-Api-Key: k\r\nAccept: */*\r\nCookie: a=b\r\n\r\n";
+    let post =
+        b"POST /a/2 HTTP/1.1\r\nHost: a.example\r\nX-Api-Key: k\r\nContent-Length: 6\r\n\r\nworld!";
     let mut long =
-        b"POST /a/3 HTTP/1.1\r\nHost: a.example\r\nContent-Length: 16384\r\n\r\n".to_vec();
+        b"POST /a/3 HTTP/1.1\r\nHost: a.example\r\nX-Api-Key: k\r\nContent-Length: 16384\r\n\r\n"
+            .to_vec();
     long.extend([b'w'; 16383]);
     long.push(b'!');
-    let big = b"GET /a/big HTTP/1.1\r\nHost: a.example\r\n\r\n";
-    let last = b"GET /a/4 HTTP/1.1\r\nHost: a.example\r\nConnection: close\r\n\r\n";
+    let big = b"GET /a/big HTTP/1.1\r\nHost: a.example\r\nX-Api-Key: k\r\n\r\n";
+    let last = b"GET /a/4 HTTP/1.1\r\nHost: a.example\r\nX-Api-Key: k\r\nConnection: close\r\n\r\n";
     let mut shapes: [&mut dyn FnMut(&mut TcpStream); 4] = [
         &mut |client| {
             ask(client, get);
@@ -190,7 +204,7 @@ fn allocations(driver: Driver) -> [u64; 5] {
 
 /// Allocations in 100 rounds of requests that wait for their answers together.
 fn together(gateway: std::net::SocketAddr) -> u64 {
-    let get = b"GET /a/together HTTP/1.1\r\nHost: a.example\r\n\r\n";
+    let get = b"GET /a/together HTTP/1.1\r\nHost: a.example\r\nX-Api-Key: k\r\n\r\n";
     let mut clients: Vec<_> = (0..TOGETHER).map(|_| TcpStream::connect(gateway).unwrap()).collect();
     let mut rounds = |count| {
         for _ in 0..count {

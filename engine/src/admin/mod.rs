@@ -43,6 +43,8 @@ pub enum What {
     Metrics(Format),
     /// What a request would get: the body of the ask describes it.
     Explain(String),
+    /// What rate limits have counted: the body says of whom.
+    Limits(String),
 }
 
 struct Endpoint {
@@ -52,13 +54,14 @@ struct Endpoint {
 }
 
 /// THE LIST. `GET` only reads.
-static ENDPOINTS: [Endpoint; 6] = [
+static ENDPOINTS: [Endpoint; 7] = [
     Endpoint { method: "GET", path: "/metrics", what: What::Metrics(Format::Prometheus) },
     Endpoint { method: "POST", path: "/reload", what: What::Reload },
     Endpoint { method: "GET", path: "/status", what: What::Status },
     Endpoint { method: "GET", path: "/healthz", what: What::Health },
     Endpoint { method: "GET", path: "/readyz", what: What::Ready },
     Endpoint { method: "POST", path: "/explain", what: What::Explain(String::new()) },
+    Endpoint { method: "POST", path: "/limits", what: What::Limits(String::new()) },
 ];
 
 /// An ask on its way to control.
@@ -118,7 +121,9 @@ async fn serve(State(door): State<Door>, request: Request) -> Response {
     };
     let mut what = endpoint.what.clone();
     match &mut what {
-        What::Explain(query) => *query = String::from_utf8_lossy(&body).into_owned(),
+        What::Explain(query) | What::Limits(query) => {
+            *query = String::from_utf8_lossy(&body).into_owned()
+        }
         What::Metrics(asked) => *asked = format,
         _ => {}
     }

@@ -3,6 +3,10 @@
 use clap::{Args, ValueEnum};
 
 use super::{Source, exit, fail, print, show};
+use crate::snapshot::{Route, Snapshot};
+
+/// Names of open routes that are printed.
+const OPEN_MAX: usize = 20;
 
 #[derive(Debug, Args)]
 pub(super) struct Check {
@@ -60,7 +64,22 @@ impl Check {
             let (routes, upstreams) = (snapshot.routes.len(), snapshot.upstreams.len());
             let listeners = snapshot.listeners.len();
             out!("{name} is good: {routes} routes, {upstreams} upstreams, {listeners} listeners\n");
+            open_routes(&snapshot);
         }
         0
     }
+}
+
+/// Says which routes everyone may use, where others ask who it is.
+fn open_routes(snapshot: &Snapshot) {
+    let open: Vec<&Route> = snapshot.routes.iter().filter(|r| !r.policies.identifies()).collect();
+    if snapshot.auths.is_empty() || open.is_empty() {
+        return;
+    }
+    let names: Vec<&str> = open.iter().take(OPEN_MAX).map(|route| &*route.name).collect();
+    let more = match open.len().saturating_sub(OPEN_MAX) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    out!("open to everyone: {}{more}\n", names.join(", "));
 }

@@ -10,8 +10,10 @@ use serde_json::Value;
 
 use super::{Source, exit, fail, is_coloured, socket_of};
 use crate::admin::client::{Failed, ask};
+use crate::auth::{Now, Wall};
 use crate::control::say;
 use crate::explain::{self, Query, address, explain};
+use crate::time::Mono;
 
 #[derive(Debug, Args)]
 pub(super) struct Explain {
@@ -110,7 +112,11 @@ impl Explain {
             }
             return exit::FAILED;
         };
-        match explain(&snapshot, query) {
+        #[allow(clippy::disallowed_methods)] // the command line is a shell
+        let wall = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+        let wall = Wall(wall.map_or(0, |time| time.as_secs()));
+        let now = Now { mono: Mono(0), wall }; // no limit has counted anything
+        match explain(&snapshot, query, now) {
             Ok(mut explanation) => {
                 explanation.source = explain::Source { name, generation: None };
                 self.tell(&explanation.json())

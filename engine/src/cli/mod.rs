@@ -19,6 +19,8 @@ mod config;
 mod explain;
 mod fmt;
 mod help;
+mod key;
+mod limits;
 mod reload;
 mod run;
 
@@ -70,6 +72,10 @@ enum Command {
     Fmt(fmt::Fmt),
     /// Print the language's defaults and its schema
     Config(config::Config),
+    /// Make keys for consumers, and hash them
+    Key(key::Key),
+    /// Show what rate limits have counted of somebody
+    Limits(limits::Limits),
     /// Tell what the code of a diagnostic means
     Help(help::Help),
 }
@@ -249,6 +255,8 @@ pub fn main() -> ExitCode {
         Command::Explain(explain) => explain.run(),
         Command::Fmt(fmt) => fmt.run(),
         Command::Config(config) => config.run(),
+        Command::Key(key) => key.run(),
+        Command::Limits(limits) => limits.run(),
         Command::Help(help) => help.run(),
     };
     ExitCode::from(code)

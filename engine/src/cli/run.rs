@@ -22,10 +22,17 @@ pub(super) struct Run {
     /// With --to or --route: listen here instead of :8080
     #[arg(long, value_name = "ADDRESS")]
     listen: Option<String>,
+    /// With --to or --route: callers send this key as X-Api-Key; '${NAME}' takes it from the
+    /// environment, so that `ps` does not show it
+    #[arg(long, value_name = "KEY")]
+    auth_key: Option<String>,
+    /// With --to or --route: how much each client may, such as 10/s
+    #[arg(long, value_name = "RATE")]
+    rate: Option<String>,
     /// With --to or --route: no line for each request
     #[arg(long, short)]
     quiet: bool,
-    /// Print the file that --to, --route, --host, --listen and --quiet mean, and end
+    /// Print the file that these flags mean, and end
     #[arg(long, conflicts_with = "set")]
     print_config: bool,
     /// Reload when a file of the configuration changes
@@ -81,9 +88,10 @@ impl Run {
 
     fn text(&self) -> Result<Text, String> {
         if self.to.is_none() && self.route.is_empty() {
-            if self.host.is_some() || self.listen.is_some() || self.quiet {
+            let others = [&self.host, &self.listen, &self.auth_key, &self.rate];
+            if others.iter().any(|flag| flag.is_some()) || self.quiet {
                 return Err(
-                    "busbar: --host, --listen and --quiet need --to or --route; with a file \
+                    "busbar: --host, --listen, --auth-key, --rate and --quiet need --to or --route; with a file \
                             say --set listener.NAME.address=\":9090\""
                         .to_owned(),
                 );
@@ -98,6 +106,8 @@ impl Run {
             routes: self.route.clone(),
             host: self.host.clone(),
             listen: self.listen.clone(),
+            auth_key: self.auth_key.clone(),
+            rate: self.rate.clone(),
             log: (!self.quiet).then_some(if self.json { "json" } else { "short" }),
         };
         Ok(Text::Given(config::one_liner(&flags), "its command line"))

@@ -106,6 +106,55 @@ pub(super) fn url(text: &str) -> Result<(String, EndpointAddress, String), Fault
     Ok((format!("http://{text}"), address, text))
 }
 
+/// A URL of something that Busbar itself asks for, its path included.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Url {
+    pub is_https: bool,
+    pub host: String,
+    pub port: u16,
+    pub address: EndpointAddress,
+    /// For `Host`.
+    pub authority: String,
+    /// Path and query.
+    pub target: String,
+}
+
+impl Url {
+    /// The URL without its path, as of a route's `to`.
+    pub fn origin(&self) -> String {
+        format!("{}://{}", if self.is_https { "https" } else { "http" }, self.authority)
+    }
+}
+
+/// `http://host:port/path?query`, or `https://…`.
+pub(super) fn fetched(text: &str) -> Result<Url, Fault> {
+    let Some((scheme, rest)) = text.split_once("://") else {
+        return bad("this is no URL", format!("such as \"https://{text}\""));
+    };
+    let is_https = match scheme.to_ascii_lowercase().as_str() {
+        "http" => false,
+        "https" => true,
+        _ => return bad("only https:// and http:// can be asked", "write \"https://host/path\""),
+    };
+    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+    let (authority, target) = rest.split_at(end);
+    let is_target = target.bytes().all(|b| b.is_ascii_graphic() && b != b'#');
+    if !is_target || target.starts_with('?') {
+        return bad("this is no URL", "after the host, a path without spaces and without `#`");
+    }
+    let (host, port) = self::authority(authority)?;
+    let usual = if is_https { 443 } else { 80 };
+    let number = port.unwrap_or(usual);
+    let address = address_of(host, number)?;
+    let host = host.to_ascii_lowercase();
+    let authority = match port {
+        Some(port) if port != usual => format!("{host}:{port}"),
+        _ => host.clone(),
+    };
+    let target = if target.is_empty() { "/" } else { target }.to_owned();
+    Ok(Url { is_https, host, port: number, address, authority, target })
+}
+
 /// Host and port of an authority without user.
 pub(super) fn authority(text: &str) -> Result<(&str, Option<u16>), Fault> {
     use parser::error::ErrorKind;

@@ -8,8 +8,10 @@ use super::files::Outside;
 use super::keys::known;
 use super::merge::Effective;
 use super::model::{
-    Action, Chain, Endpoint, Listener, Model, Route, Setting, Spot, Target, TargetName, Upstream,
+    Action, Auth, AuthMethod, Chain, Endpoint, Listener, Model, Route, Setting, Spot, Target,
+    TargetName, Upstream,
 };
+use super::policies::{self, Access};
 use super::{address, defaults, doubt};
 use crate::ids::{RouteId, UpstreamId};
 use crate::router::{self, Router, Rule};
@@ -24,6 +26,7 @@ pub(super) struct Checked {
     pub(super) routers: Vec<Router>,
     /// Of each listener.
     pub(super) router_of: Vec<usize>,
+    pub(super) access: Access,
 }
 
 /// `None` when anything was wrong, here or before. What could be read is checked all the same.
@@ -38,13 +41,20 @@ pub(super) fn check(
     let targets = targets(&mut model, out);
     addresses(&model, out);
     let (routers, router_of) = routers(&model, out);
+    let urls: BTreeMap<String, UpstreamId> = model
+        .upstreams
+        .iter()
+        .enumerate()
+        .map(|(i, upstream)| (upstream.name.clone(), UpstreamId(i as u32)))
+        .collect();
+    let access = policies::check(&mut model, |url| urls.get(url).copied(), out);
     doubt::warn(&model, outside, out);
     let is_whole = !out.is_torn() && out.errors() == 0;
     if is_whole && model.routes.is_empty() {
         let warning = Diagnostic::new("W206", At::default(), "there are no routes");
         out.push(warning.note("every request is answered with 404"));
     }
-    is_whole.then_some(Checked { model, targets, routers, router_of })
+    is_whole.then_some(Checked { model, targets, routers, router_of, access })
 }
 
 /// Of a file that names none.
@@ -63,6 +73,11 @@ fn targets(model: &mut Model, out: &mut Diagnostics) -> Vec<Box<[(UpstreamId, u3
         if let TargetName::Url { url, endpoint, text } = &target.to {
             by_url.entry(url).or_insert((endpoint, text, target.at));
         }
+    }
+    let asked: Vec<(String, &Spot<address::Url>)> =
+        forwards(&model.auths).map(|to| (to.value.origin(), to)).collect();
+    for (url, to) in &asked {
+        by_url.entry(url).or_insert((&to.value.address, &to.value.authority, to.at));
     }
     let fresh = model.upstreams.len();
     let urls: BTreeMap<&str, usize> =
@@ -110,6 +125,14 @@ fn targets(model: &mut Model, out: &mut Diagnostics) -> Vec<Box<[(UpstreamId, u3
         .collect();
     model.upstreams.extend(anonymous);
     found
+}
+
+/// Where authorisation services are.
+fn forwards(auths: &[Auth]) -> impl Iterator<Item = &Spot<address::Url>> {
+    auths.iter().filter_map(|auth| match &auth.method {
+        Some(AuthMethod::Forward(source)) => Some(&source.to),
+        _ => None,
+    })
 }
 
 fn all_targets(routes: &[Route]) -> impl Iterator<Item = &Target> {

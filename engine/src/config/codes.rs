@@ -143,13 +143,16 @@ codes! {
          would let gateway and service disagree about where a message ends."
     "E137" "an unknown variable"
         "The variables are the path's parameters, {client} {host} {path} {query} {method} \
-         {request_id} {route} {query.NAME} and {header.NAME}. `{{` is a brace."
+         {consumer} {request_id} {route} {query.NAME} and {header.NAME}. `{{` is a brace."
     "E138" "braces that can't be read"
         "`{name}` is a variable; a literal brace is written `{{` or `}}`."
     "E139" "a variable where none may stand"
         "In a URL only {host} may stand where the host is, else a request could choose where a \
          redirect leads. In a body variables are escaped for its type, which must be a text, \
          HTML, XML or JSON."
+    "E140" "nobody is known here"
+        "Limits by consumer or claim, `allow` and plans need to know who is calling, and the route \
+         has no `auth`, or `auth = \"none\"`."
     "E141" "a group that does not exist"
         "`group` names a [group.NAME] table."
     "E142" "groups in a circle, or too deep"
@@ -172,6 +175,35 @@ codes! {
         "`rewrite.path` begins with `/` and is in canonical form, without `?`; `rewrite.query` \
          has no `?` of its own; `rewrite.host` is a host, with its port if it needs one. Spaces \
          and the like are written as escapes: %20."
+    "E149" "mistakes in a list"
+        "Files of prefixes, consumers, passwords or keys are read when the configuration is. The \
+         message names lines; nothing has changed."
+    "E151" "a prefix that may and may not"
+        "The longest prefix of both lists counts; this one stands in both, so that neither would."
+    "E152" "any page with credentials"
+        "`origins = [\"*\"]` with `credentials = true` would let every page act in the name of \
+         whoever visits it."
+    "E153" "a bad origin"
+        "An origin is \"https://example.com\", with its port if it is not the usual one, \
+         \"https://*.example.com\", or \"*\"."
+    "E154" "an authentication that does not exist"
+        "A route's `auth` names `[auth.NAME]` tables, or is \"none\"."
+    "E155" "a plan that does not exist"
+        "A consumer's `plan` names a `[plan.NAME]` table."
+    "E156" "consumers that can't be told apart"
+        "Each has a name of its own, and each key belongs to one of them."
+    "E157" "a consumer or a word that nobody has"
+        "`allow` names consumers, groups and scopes. Where only known consumers can come, one that \
+         does not exist would keep everyone out."
+    "E158" "a rate that can't be counted"
+        "Rates go from 1 in 30 days to 1,000,000,000 in a second, in whole seconds."
+    "E159" "no one upstream to count"
+        "A limit per upstream holds for the upstream of its route, which has to have exactly one: no \
+         shares of several, and no answer of its own."
+    "E160" "two limits of one upstream"
+        "The requests to an upstream at one time are counted once, for all of its routes. Each \
+         `concurrency` with per = \"upstream\" that holds for it has the same `limit` and `queue`; \
+         `wait` is each one's own."
     "E190" "this build does not know the key"
         "The word belongs to Busbar's language but this build can't do it. It is refused, not \
          ignored."
@@ -204,6 +236,17 @@ codes! {
     "W212" "a rewrite without effect"
         "What is sent upstream is rewritten. Answers of Busbar's own, and redirects, have nothing \
          to rewrite."
+    "W213" "an authentication that no route uses"
+        "It costs little, but it is often a misspelt name."
+    "W214" "a route that nobody can use"
+        "Its methods only let known consumers in, and there are none who could."
+    "W215" "keys that verify nothing"
+        "Keys of a set are left out when their kind, their use or their algorithm is not one that \
+         counts here."
+    "W216" "addresses that nobody tells"
+        "Whoever comes by a unix socket has no address: `ip` lets all of them pass, and limits by \
+         client count them as one. The proxy in front can do it, or it comes by TCP and \
+         `server.trusted_proxies` names it."
 }
 
 #[cfg(test)]

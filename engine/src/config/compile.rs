@@ -17,6 +17,7 @@ use crate::http::edit::{Edit, EditName, Edits, HeaderEdits};
 use crate::http::rewrite::Rewrite;
 use crate::http::template::Template;
 use crate::ids::UpstreamId;
+use crate::policy::Chain as Policies;
 use crate::router::check_pattern;
 use crate::router::explain::{Conditions, Wanted};
 use crate::snapshot::{Admin, Endpoint, Listener, Route, Server, Snapshot, Upstream};
@@ -24,25 +25,40 @@ use crate::snapshot::{Admin, Endpoint, Listener, Route, Server, Snapshot, Upstre
 /// The frozen form. Routes, listeners and upstreams have the order of their names, upstreams
 /// without one follow. `sources` tells where a route stands.
 pub(super) fn compile(checked: Checked, sources: &Diagnostics) -> Snapshot {
-    let Checked { model, targets, routers, router_of } = checked;
+    let Checked { model, targets, routers, router_of, mut access } = checked;
     let Model { server, admin, log, listeners, upstreams, chains, routes, .. } = model;
     let mut targets = targets.into_iter();
     let mut shared = Shared::default();
+    let plain: Arc<Policies> = Arc::default();
     let route = |mut route: model::Route| {
         let action = route.action.take().expect("a checked route has an action");
         let action = self::action(action, || targets.next().expect("resolved for each `to`"));
-        self::route(&route, action, &chains, &mut shared, sources)
+        let upstream = match &action {
+            Action::To(To { targets, .. }) if targets.len() == 1 => Some(targets[0].0),
+            _ => None,
+        };
+        let policies = access.chain(&route, upstream, &chains);
+        let policies = if policies.does_nothing() { plain.clone() } else { Arc::new(policies) };
+        self::route(&route, action, policies, &chains, &mut shared, sources)
     };
-    let routes = routes.into_iter().map(route).collect();
-    let listeners = listeners.into_iter().zip(router_of);
+    let routes: Box<[Route]> = routes.into_iter().map(route).collect();
+    let listeners = listeners.into_iter().zip(router_of).map(|(listener, router)| {
+        let guards = access.guards(&listener);
+        self::listener(listener, guards, router)
+    });
+    let listeners: Box<[Listener]> = listeners.collect();
     Snapshot {
         generation: 1,
         server: self::server(server),
         admin: Admin { socket: admin.socket, address: admin.address, token: admin.token },
         log,
-        listeners: listeners.map(|(listener, router)| self::listener(listener, router)).collect(),
+        listeners,
         upstreams: upstreams.into_iter().map(upstream).collect(),
         routes,
+        consumers: access.consumers.clone(),
+        auths: access.auths.into(),
+        limits: None,
+        permits: access.cells.into(),
         routers: routers.into(),
         keys: Default::default(),
         origin_tables: marks::tables(&chains, sources),
@@ -63,6 +79,7 @@ fn action(action: model::Action, targets: impl FnOnce() -> Box<[(UpstreamId, u32
 fn route(
     route: &model::Route,
     action: Action,
+    policies: Arc<Policies>,
     chains: &[Chain],
     shared: &mut Shared,
     sources: &Diagnostics,
@@ -93,6 +110,7 @@ fn route(
         encoded_slash_keep: is(known::ENCODED_SLASH, "keep"),
         slashes_keep: is(known::SLASHES, "keep"),
         slash_redirect: is(known::SLASH, "redirect"),
+        policies,
         is_open_on_purpose: is(known::AUTH, "none"),
         name: route.name.as_str().into(),
         place: sources.place(route.at).into(),
@@ -262,10 +280,11 @@ fn server(server: model::Server) -> Server {
         trusted_proxies: server.trusted_proxies.into(),
         memory_max: server.memory_max,
         via: server.via,
+        limit_keys: server.limit_keys.unwrap_or(defaults::LIMIT_KEYS),
     }
 }
 
-fn listener(listener: model::Listener, router: usize) -> Listener {
+fn listener(listener: model::Listener, guards: Policies, router: usize) -> Listener {
     let head_max = listener.head_max.unwrap_or(defaults::HEAD_MAX);
     let target_max = listener.target_max.map_or(defaults::TARGET_MAX, |spot| spot.value);
     let limits = Limits {
@@ -286,6 +305,7 @@ fn listener(listener: model::Listener, router: usize) -> Listener {
             .and_then(model::Limit::option)
             .map(|count| count as u32),
         backlog: listener.backlog.unwrap_or(defaults::BACKLOG) as u32,
+        guards,
         router,
     }
 }

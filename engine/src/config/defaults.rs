@@ -58,6 +58,9 @@ pub const DRAIN_DELAY: Duration = s(0);
 /// People in a WebSocket get a few minutes; a day-old one does not hold the process.
 pub const TUNNEL_DRAIN: Duration = s(300);
 
+/// 16 MiB, where there is a limit.
+pub const LIMIT_KEYS: u64 = 250_000;
+
 /// `respond` without a status.
 pub const RESPOND_STATUS: u16 = 200;
 /// `respond` with a body and no type.

@@ -370,8 +370,8 @@ impl Diagnostics {
             let _ = writeln!(out, "{}", line.trim_end());
         }
         let note = if other.is_some() { diagnostic.note.as_str() } else { "" };
-        for help in [note, &diagnostic.help].into_iter().filter(|help| !help.is_empty()) {
-            let _ = writeln!(out, "      | {}", visible(help));
+        for line in [note, &diagnostic.help].into_iter().flat_map(|help| help.lines()) {
+            let _ = writeln!(out, "      | {}", visible(line));
         }
     }
 

@@ -16,11 +16,14 @@ pub struct Digests {
 }
 
 /// Kinds of named tables, and their plural.
-const KINDS: [(&str, &str); 4] = [
+const KINDS: [(&str, &str); 7] = [
     ("route", "routes"),
     ("group", "groups"),
     ("upstream", "upstreams"),
     ("listener", "listeners"),
+    ("auth", "auths"),
+    ("consumer", "consumers"),
+    ("plan", "plans"),
 ];
 
 impl Digests {

@@ -8,7 +8,7 @@ use super::diagnostic::{At, Diagnostic, Diagnostics};
 use super::files::Outside;
 use super::keys::known;
 use super::merge::{Effective, and_more};
-use super::model::{Action, Listener, Model, Route};
+use super::model::{Action, Listener, Model, Per, Route, Setting};
 use crate::snapshot::{Choice, ListenAddress};
 
 pub(super) fn warn(model: &Model, outside: &Outside<'_>, out: &mut Diagnostics) {
@@ -26,6 +26,7 @@ pub(super) fn warn(model: &Model, outside: &Outside<'_>, out: &mut Diagnostics) 
     }
     open_routes(model, &public, out);
     unused_groups(model, out);
+    without_addresses(model, out);
     model.routes.iter().for_each(|route| idle_rewrite(route, out));
 }
 
@@ -104,5 +105,45 @@ fn idle_rewrite(route: &Route, out: &mut Diagnostics) {
     {
         let warning = Diagnostic::new("W212", said.at, "this rewrite has no effect");
         out.push(warning.note("only what `to` sends upstream is rewritten"));
+    }
+}
+
+/// What judges or counts by address, where there are none.
+fn without_addresses(model: &Model, out: &mut Diagnostics) {
+    let is_unix = |listener: &&Listener| {
+        let address = listener.address.as_ref().map(|spot| &spot.value);
+        matches!(address, Some(ListenAddress::Unix(_)))
+    };
+    let mut told = BTreeSet::new();
+    let mut warn = |at: At, title: String, out: &mut Diagnostics| {
+        if told.insert(at) {
+            let note = "a unix socket tells no addresses";
+            let help = "let the proxy in front do it, or listen on TCP and name the proxy in \
+                        `server.trusted_proxies`";
+            out.push(Diagnostic::new("W216", at, title).note(note).help(help));
+        }
+    };
+    for listener in model.listeners.iter().filter(is_unix) {
+        let name = &listener.name;
+        let one = format!("all clients of listener `{name}` count as one");
+        let nothing = format!("`ip` does nothing on listener `{name}`");
+        if listener.ip.is_some() {
+            warn(listener.at, nothing.clone(), out);
+        }
+        for limit in &listener.rate_limits {
+            warn(limit.at, one.clone(), out);
+        }
+        for route in model.routes.iter().filter(|route| is_served_on(route, name, model)) {
+            let effective = Effective::of(route, &model.chains);
+            for (_, at, _) in effective.all(known::IP) {
+                warn(at, nothing.clone(), out);
+            }
+            for (setting, ..) in effective.all(known::RATE_LIMIT) {
+                let Setting::RateLimits(limits) = setting else { continue };
+                for limit in limits.iter().filter(|limit| limit.per.contains(&Per::Client)) {
+                    warn(limit.at, one.clone(), out);
+                }
+            }
+        }
     }
 }

@@ -9,6 +9,7 @@ use super::keys;
 use super::model::{Edits, Field, Headers, Rewrite, Spot};
 use super::reader::{Section, text_of};
 use super::source::{Entry, inside};
+use crate::http::edit::EditName;
 use crate::http::template::{Part, Place, Template, TemplateProblem};
 
 /// Fields that frame a message or speak about one connection (RFC 9110 §7.6.1, RFC 9112 §6).
@@ -138,7 +139,25 @@ pub(super) fn fields(
     fields
 }
 
-fn check_field_name(name: &str, at: At, is_request: bool, out: &mut Diagnostics) -> bool {
+/// Fields for the service and the claims they hold.
+pub(super) fn claims(entries: &[Entry], out: &mut Diagnostics) -> Vec<(EditName, String)> {
+    let mut found: Vec<(EditName, String)> = Vec::new();
+    for entry in entries {
+        if check_field_name(&entry.key, entry.key_at, true, out)
+            && let Some((claim, _)) = text_of(&entry.node, out)
+        {
+            found.push((EditName::new(&entry.key), claim.to_owned()));
+        }
+    }
+    found
+}
+
+pub(super) fn check_field_name(
+    name: &str,
+    at: At,
+    is_request: bool,
+    out: &mut Diagnostics,
+) -> bool {
     if !is_token(name.as_bytes()) {
         out.push(Diagnostic::new("E135", at, format!("`{name}` is no field name")));
         return false;

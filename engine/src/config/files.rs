@@ -135,12 +135,13 @@ pub(super) struct Outside<'a> {
     origins: RefCell<Vec<Origin>>,
     read: RefCell<Vec<PathBuf>>,
     listed: RefCell<Vec<PathBuf>>,
+    lists: RefCell<Vec<PathBuf>>,
 }
 
 impl<'a> Outside<'a> {
     pub(super) fn new(files: &'a Files, env: Env<'a>) -> Outside<'a> {
-        let (origins, read, listed) = Default::default();
-        Outside { files, env, origins, read, listed }
+        let (origins, read, listed, lists) = Default::default();
+        Outside { files, env, origins, read, listed, lists }
     }
 
     /// Of the source with the next number.
@@ -167,14 +168,22 @@ impl<'a> Outside<'a> {
         }
     }
 
+    /// The same of a list (of callers, keys, addresses): it counts as soon as it changes.
+    pub(super) fn read_list(&self, path: &str, at: At, max: u64) -> Result<Content, String> {
+        if let Some(folder) = self.origin(at.source).folder {
+            self.lists.borrow_mut().push(folder.join(path));
+        }
+        self.read_named(path, at, max)
+    }
+
     pub(super) fn names(&self, folder: &Path) -> io::Result<Vec<(String, bool)>> {
         self.listed.borrow_mut().push(folder.to_owned());
         self.files.names(folder)
     }
 
-    /// Files read and folders looked through, each once.
-    pub(super) fn asked(self) -> (Vec<PathBuf>, Vec<PathBuf>) {
-        [self.read, self.listed]
+    /// Files read, folders looked through, and lists among the files, each once.
+    pub(super) fn asked(self) -> (Vec<PathBuf>, Vec<PathBuf>, Vec<PathBuf>) {
+        [self.read, self.listed, self.lists]
             .map(RefCell::into_inner)
             .map(|mut paths| {
                 paths.sort();

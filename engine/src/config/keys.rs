@@ -2,6 +2,10 @@
 
 use std::time::Duration;
 
+mod access;
+
+pub use access::*;
+
 /// One key of a table.
 #[derive(Debug, Clone, Copy)]
 pub struct Key {
@@ -70,6 +74,10 @@ pub enum Kind {
     Bool,
     /// A `Secret`: given by a reference, never shown.
     Secret,
+    /// One or a list of them, or of their hashes.
+    Secrets,
+    /// So many requests in a time.
+    Rate,
     Words(&'static [&'static str]),
     Text(&'static str),
     /// One text or a list of them.
@@ -152,10 +160,10 @@ pub const TOP: &[Key] = &[
         "",
         "More of the configuration. Tables merge by name; the same name twice is a mistake.",
     ),
-    later("auth"),
-    later("consumer"),
-    later("consumers"),
-    later("plan"),
+    key("auth", Kind::Shape("tables by name"), "", "How callers prove who they are."),
+    key("consumer", Kind::Shape("tables by name"), "", "Known callers."),
+    key("consumers", Kind::Shape("a table"), "", "More of them, from a file."),
+    key("plan", Kind::Shape("tables by name"), "", "What consumers have bought."),
     later("waf"),
     later("meter"),
     key("log", Kind::Shape("a table"), "", "What is written down."),
@@ -210,6 +218,12 @@ pub const SERVER: &[Key] = &[
         "Buffers of all connections together before they shrink.",
     ),
     key("via", Kind::Bool, "false", "Whether `Via` is added (RFC 9110 §7.6.3)."),
+    key(
+        "limit_keys",
+        count(1_000, 100_000_000),
+        "250k",
+        "How many callers rate limits count at once, over all of them; 64 bytes each.",
+    ),
     later("state_dir"),
 ];
 
@@ -289,9 +303,19 @@ pub const LISTENER: &[Key] = &[
     later("http2"),
     later("proxy_protocol"),
     later("redirect"),
-    later("ip"),
+    key(
+        "ip",
+        Kind::Shape("`{ allow, deny }`"),
+        "",
+        "Addresses that may call, before there is a route.",
+    ),
     later("country"),
-    later("rate_limit"),
+    key(
+        "rate_limit",
+        Kind::Shape("a rate, a table, or a list of them"),
+        "",
+        "How much each client may, before there is a route.",
+    ),
     later("cors"),
     later("require_tls"),
     later("mode"),
@@ -368,9 +392,10 @@ pub const LAYER: &[Key] = &[
     key("listener", Kind::Texts("names"), "all", "Where the request must have arrived."),
     key(
         "auth",
-        Kind::Shape("\"none\""),
+        Kind::Shape("a name, a list of names, `{ all = [\"a\", \"b\"] }`, or \"none\""),
         "",
-        "`\"none\"` says that everyone may use the route, and that this is meant.",
+        "The methods, any of which says who it is, or all of them. `\"none\"`: everyone may use the \
+         route, and that is meant.",
     ),
     key(
         "headers",
@@ -435,15 +460,33 @@ pub const LAYER: &[Key] = &[
          goes first.",
     ),
     later("retry"),
-    later("allow").adds_up(),
-    later("ip").adds_up(),
+    key(
+        "allow",
+        Kind::Shape("`{ groups, scopes, claims, consumers }`"),
+        "",
+        "Who of those that are known may.",
+    )
+    .adds_up(),
+    key("ip", Kind::Shape("`{ allow, deny }`"), "", "Addresses that may call.").adds_up(),
     later("country").adds_up(),
     later("require_tls").adds_up(),
-    later("rate_limit").adds_up(),
-    later("concurrency").adds_up(),
+    key(
+        "rate_limit",
+        Kind::Shape("a rate, a table, or a list of them"),
+        "",
+        "How much each may. One in a group counts what its routes get together.",
+    )
+    .adds_up(),
+    key(
+        "concurrency",
+        Kind::Shape("a number, a table, or a list of them"),
+        "",
+        "How many requests may be served at one time.",
+    )
+    .adds_up(),
     later("quota").adds_up(),
     later("price").adds_up(),
-    later("cors"),
+    key("cors", Kind::Shape("a table"), "", "Pages of other origins that may call."),
     later("waf").by_name(),
     later("schema"),
     later("bots"),
@@ -538,6 +581,11 @@ pub mod known {
     pub const WHEN: KeyId = id("when");
     pub const LISTENER: KeyId = id("listener");
     pub const AUTH: KeyId = id("auth");
+    pub const ALLOW: KeyId = id("allow");
+    pub const IP: KeyId = id("ip");
+    pub const RATE_LIMIT: KeyId = id("rate_limit");
+    pub const CONCURRENCY: KeyId = id("concurrency");
+    pub const CORS: KeyId = id("cors");
     pub const HEADERS: KeyId = id("headers");
     pub const REWRITE: KeyId = id("rewrite");
     pub const TIMEOUT: KeyId = id("timeout");

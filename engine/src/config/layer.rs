@@ -6,21 +6,28 @@ use parser::encode::{is_field_value, is_token};
 use super::address::{self, Fault};
 use super::diagnostic::{Diagnostic, Diagnostics};
 use super::fields::{self, Params};
+use super::files::Outside;
+use super::guards;
 use super::keys::{self, Key, KeyId, Kind, known};
 use super::model::{Layer, Said, Setting, Spot, When};
 use super::reader::{Section, not_yet, text_of};
-use super::source::{Entry, Value};
+use super::source::Entry;
 use crate::router::ValuePattern;
 
 /// Reads each key of [`keys::LAYER`] that is there, by its kind.
-pub(super) fn read(section: &Section<'_>, params: Params<'_>, out: &mut Diagnostics) -> Layer {
+pub(super) fn read(
+    section: &Section<'_>,
+    params: Params<'_>,
+    outside: &Outside<'_>,
+    out: &mut Diagnostics,
+) -> Layer {
     let mut layer = Layer::default();
     for entry in section.entries() {
         let key = KeyId::of(&entry.key);
         layer.has_unknown |= key.is_none() && entry.key != "prefix";
         let Some(key) = key.filter(|key| key.is_inherited()) else { continue };
         let errors = out.errors();
-        let value = setting(section, key.key(), params, out);
+        let value = setting(section, key.key(), params, outside, out);
         layer.said.extend(value.map(|value| Said { key, at: entry.key_at, value }));
         let tells_apart = [known::HOST, known::METHODS, known::WHEN, known::LISTENER];
         layer.is_unsure |= out.errors() > errors && tells_apart.contains(&key);
@@ -34,6 +41,7 @@ fn setting(
     section: &Section<'_>,
     key: &Key,
     params: Params<'_>,
+    outside: &Outside<'_>,
     out: &mut Diagnostics,
 ) -> Option<Setting> {
     let name = key.name;
@@ -57,7 +65,16 @@ fn setting(
                 let owned = names.map(|s| Spot { value: s.value.to_owned(), at: s.at });
                 Some(Setting::Listeners(owned.collect()))
             }
-            "auth" => auth(section, out),
+            "auth" => guards::auth(section, out),
+            "allow" => guards::allow(section, out),
+            "ip" => guards::ip(section, outside, out).map(Setting::Ip),
+            "cors" => guards::cors(section, out),
+            "rate_limit" => {
+                guards::rate_limits(section, keys::RATE_LIMIT, out).map(Setting::RateLimits)
+            }
+            "concurrency" => {
+                guards::concurrency(section, keys::CONCURRENCY, out).map(Setting::Concurrency)
+            }
             "headers" => {
                 let headers = fields::headers(section, params, out)?;
                 Some(Setting::Headers(Box::new(headers)))
@@ -92,19 +109,6 @@ pub(super) fn without(section: &Section<'_>, out: &mut Diagnostics) -> Vec<Spot<
         }
     }
     keys
-}
-
-/// An open route is all that this build can say.
-fn auth(section: &Section<'_>, out: &mut Diagnostics) -> Option<Setting> {
-    let node = section.node("auth")?;
-    match &node.value {
-        Value::Text(text) if text == "none" => Some(Setting::Word("none")),
-        _ => {
-            let error = Diagnostic::new("E190", node.at, "this build can't authenticate yet");
-            out.push(error.note("only \"none\": the route is open, and that is meant"));
-            None
-        }
-    }
 }
 
 fn when(section: &Section<'_>, out: &mut Diagnostics) -> Option<When> {

@@ -33,8 +33,16 @@ const fn told(head: &'static str, keys: &'static [Key]) -> Table {
     Table { is_told: true, ..table(head, keys) }
 }
 
+const fn method(
+    head: &'static str,
+    given: &'static [(&'static str, &'static str)],
+    keys: &'static [Key],
+) -> Table {
+    Table { given, ..told(head, keys) }
+}
+
 /// What holds for all stands where it holds for all.
-const TABLES: [Table; 18] = [
+const TABLES: [Table; 31] = [
     Table { left_out: TABLE_NAMES, ..table("", keys::TOP) },
     table("[server]", keys::SERVER),
     table("[admin]", keys::ADMIN),
@@ -64,10 +72,35 @@ const TABLES: [Table; 18] = [
     told("[route.example.rewrite]", keys::REWRITE),
     told("[route.example.respond]", keys::RESPOND),
     told("[route.example.redirect]", keys::REDIRECT),
+    told("[route.example.auth]", keys::AUTH_ALL),
+    told("[route.example.allow]", keys::ALLOW),
+    told("[route.example.ip]", keys::IP),
+    told("[route.example.cors]", keys::CORS),
+    told("[route.example.rate_limit]", keys::RATE_LIMIT),
+    told("[route.example.concurrency]", keys::CONCURRENCY),
+    method("[auth.example-api-key]", &[("method", "\"api_key\"")], keys::AUTH_API_KEY),
+    method("[auth.example-basic]", &[("method", "\"basic\"")], keys::AUTH_BASIC),
+    method("[auth.example-jwt]", &[("method", "\"jwt\"")], keys::AUTH_JWT),
+    method("[auth.example-forward]", &[("method", "\"forward\"")], keys::AUTH_FORWARD),
+    told("[consumer.example]", keys::CONSUMER),
+    told("[consumers]", keys::CONSUMERS),
+    told("[plan.example]", keys::PLAN),
 ];
 
-const TABLE_NAMES: &[&str] =
-    &["server", "listener", "upstream", "route", "group", "all", "defaults", "admin"];
+const TABLE_NAMES: &[&str] = &[
+    "server",
+    "listener",
+    "upstream",
+    "route",
+    "group",
+    "all",
+    "defaults",
+    "admin",
+    "auth",
+    "consumer",
+    "consumers",
+    "plan",
+];
 const OF_LISTENERS: &[&str] = &[
     "head_timeout",
     "idle_timeout",
@@ -200,6 +233,17 @@ mod tests {
             keys::REWRITE,
             keys::RESPOND,
             keys::REDIRECT,
+            keys::ALLOW,
+            keys::IP,
+            keys::CORS,
+            keys::RATE_LIMIT,
+            keys::CONCURRENCY,
+            keys::AUTH_API_KEY,
+            keys::AUTH_BASIC,
+            keys::AUTH_JWT,
+            keys::AUTH_FORWARD,
+            keys::CONSUMER,
+            keys::PLAN,
         ];
         for key in lists.into_iter().chain(layers).flatten() {
             let is_listed = text.lines().any(|line| {

@@ -339,6 +339,16 @@ impl<'m> Effective<'m> {
         Some((&heir.value, false))
     }
 
+    /// What all layers say of a key that adds up, widest first, each with the number of its chain;
+    /// `None` for the route's own.
+    pub(super) fn all(&self, key: KeyId) -> Vec<(&'m Setting, At, Option<usize>)> {
+        let is_kept = !is_without(&self.own.without, key);
+        let wider = self.chain.heirs.iter().rev().filter(|heir| is_kept && heir.key == key);
+        let wider = wider.map(|heir| (&*heir.value, heir.at, Some(heir.layer)));
+        let own = self.own.said.iter().filter(|said| said.key == key);
+        wider.chain(own.map(|said| (&said.value, said.at, None))).collect()
+    }
+
     pub(super) fn get(&self, key: KeyId) -> Option<&'m Setting> {
         self.find(key).map(|(setting, _)| setting)
     }

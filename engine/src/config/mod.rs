@@ -14,6 +14,8 @@ use std::path::PathBuf;
 use self::files::{Origin, Outside};
 use crate::snapshot::Snapshot;
 
+mod access;
+mod access_model;
 mod action;
 mod address;
 mod admin;
@@ -31,15 +33,18 @@ pub mod fmt;
 pub mod fuzz;
 #[cfg(test)]
 mod golden;
+mod guards;
 mod include;
 pub mod keys;
 mod layer;
+mod limits;
 pub mod listing;
 mod log;
 mod marks;
 mod merge;
 pub mod model;
 mod one_liner;
+mod policies;
 mod print;
 mod read;
 mod reader;
@@ -84,6 +89,8 @@ pub struct Loaded {
     pub files: Vec<PathBuf>,
     /// Folders that a pattern of `include` was looked for in: a new file there may belong to it.
     pub folders: Vec<PathBuf>,
+    /// Those of `files` that are lists: a change of one is a reload, whoever asks for it.
+    pub lists: Vec<PathBuf>,
 }
 
 /// Reads, checks and compiles. Near-linear in the text; never panics, whatever it holds.
@@ -122,8 +129,8 @@ fn load_looked_at(
     diagnostics.sort();
     let snapshot = checked.map(|checked| compile::compile(checked, &diagnostics));
     debug_assert_eq!(snapshot.is_some(), diagnostics.errors() == 0);
-    let (files, folders) = outside.asked();
-    Loaded { snapshot, diagnostics, digests, files, folders }
+    let (files, folders, lists) = outside.asked();
+    Loaded { snapshot, diagnostics, digests, files, folders, lists }
 }
 
 /// What `[admin] socket` says, as far as a text can be read at all; for finding a running gateway.

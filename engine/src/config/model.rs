@@ -4,11 +4,14 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
+pub use super::access_model::*;
 use super::diagnostic::At;
 use crate::http::forwarded::Prefix;
 use crate::http::template::{Place, Template};
+use crate::policy::ip::IpFilter;
 use crate::router::ValuePattern;
 use crate::secret::Secret;
 use crate::snapshot::{
@@ -45,6 +48,11 @@ pub struct Model {
     pub server: Server,
     pub admin: Admin,
     pub log: Option<AccessLog>,
+    pub auths: Vec<Auth>,
+    pub consumers: Vec<Consumer>,
+    /// Path and text of the file with the others.
+    pub consumers_file: Option<Spot<(String, Vec<u8>)>>,
+    pub plans: Vec<Plan>,
     /// Sorted by name, like all tables.
     pub listeners: Vec<Listener>,
     pub upstreams: Vec<Upstream>,
@@ -68,6 +76,7 @@ pub struct Server {
     pub trusted_proxies: Vec<Prefix>,
     pub memory_max: Option<u64>,
     pub via: bool,
+    pub limit_keys: Option<u64>,
 }
 
 #[derive(Debug, Default)]
@@ -93,6 +102,8 @@ pub struct Listener {
     pub headers_max: Option<u64>,
     pub target_max: Option<Spot<u64>>,
     pub backlog: Option<u64>,
+    pub ip: Option<Arc<IpFilter>>,
+    pub rate_limits: Vec<RateLimit>,
 }
 
 #[derive(Debug, Default, Clone)]
@@ -153,6 +164,12 @@ pub enum Setting {
     Listeners(Vec<Spot<String>>),
     Headers(Box<Headers>),
     Rewrite(Box<Rewrite>),
+    Auth(AuthUse),
+    Allow(Box<Allow>),
+    Ip(Arc<IpFilter>),
+    Cors(Box<CorsSource>),
+    RateLimits(Vec<RateLimit>),
+    Concurrency(Vec<Concurrency>),
 }
 
 #[derive(Debug, Default)]

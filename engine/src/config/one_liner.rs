@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-/// `busbar run --to URL --route PATTERN=URL --host NAME --listen ADDRESS`.
+/// `busbar run --to URL --route PATTERN=URL --host NAME --listen ADDRESS --auth-key KEY --rate RATE`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct OneLiner {
     pub to: Option<String>,
@@ -10,6 +10,10 @@ pub struct OneLiner {
     pub routes: Vec<String>,
     pub host: Option<String>,
     pub listen: Option<String>,
+    /// The key that callers send as `X-Api-Key`.
+    pub auth_key: Option<String>,
+    /// How much each client may.
+    pub rate: Option<String>,
     /// How a line for each request is written on the standard output, if at all.
     pub log: Option<&'static str>,
 }
@@ -20,6 +24,21 @@ pub fn one_liner(flags: &OneLiner) -> String {
     let mut text = String::new();
     if let Some(listen) = &flags.listen {
         let _ = writeln!(text, "[listener.main]\naddress = {}\n", quoted(listen));
+    }
+    if let Some(key) = &flags.auth_key {
+        let key = quoted(key);
+        let _ = writeln!(text, "[auth.key]\nmethod = \"api_key\"\n");
+        let _ = writeln!(text, "[consumer.main]\napi_keys = [{key}]\n");
+    }
+    if flags.auth_key.is_some() || flags.rate.is_some() {
+        text.push_str("[all]\n");
+        if flags.auth_key.is_some() {
+            text.push_str("auth = \"key\"\n");
+        }
+        if let Some(rate) = &flags.rate {
+            let _ = writeln!(text, "rate_limit = {}", quoted(rate));
+        }
+        text.push('\n');
     }
     let mut route = |name: &str, path: Option<&str>, to: Option<&str>| {
         let _ = writeln!(text, "[route.{name}]");

@@ -8,7 +8,7 @@ use super::model::{Chain, Endpoint, Listener, Model, Route, Server, Spot, Upstre
 use super::reader::{Section, not_yet, table_of, text_of, wrong_type};
 use super::route::{self, Groups};
 use super::source::{Entry, Node, Table, Value};
-use super::{admin, defaults, keys, layer, merge};
+use super::{access, admin, defaults, guards, keys, layer, merge};
 use crate::http::forwarded::Prefix;
 use crate::snapshot::{Balance, Driver, HostMode};
 
@@ -20,6 +20,8 @@ const LISTENERS_MAX: usize = 256;
 const ROUTES_MAX: usize = 1_000_000;
 /// They are for people; routes are for machines.
 const GROUPS_MAX: usize = 10_000;
+/// Each has a memory of its own in every worker.
+const AUTHS_MAX: usize = 256;
 
 /// Everything that could be read.
 pub(super) fn read(table: &Table, outside: &Outside<'_>, out: &mut Diagnostics) -> Model {
@@ -35,7 +37,7 @@ pub(super) fn read(table: &Table, outside: &Outside<'_>, out: &mut Diagnostics) 
     let admin = admin.map(|section| admin::read(&section, outside, out));
     let log = top.section("log", keys::LOG, out);
     let log = log.and_then(|section| super::log::read(&section, outside, out));
-    let (listener_defaults, upstream_defaults) = defaults_of(&top, out);
+    let (listener_defaults, upstream_defaults) = defaults_of(&top, outside, out);
     let mut model = Model {
         server: server.unwrap_or_default(),
         admin: admin.unwrap_or_default(),
@@ -45,30 +47,51 @@ pub(super) fn read(table: &Table, outside: &Outside<'_>, out: &mut Diagnostics) 
         ..Model::default()
     };
     for (entry, section) in tables(&top, "listener", keys::LISTENER, LISTENERS_MAX, out) {
-        let listener = listener(&entry.key, &section, &model.listener_defaults, out);
+        let listener = listener(&entry.key, &section, &model.listener_defaults, outside, out);
         model.listeners.push(listener);
     }
     for (entry, section) in tables(&top, "upstream", keys::UPSTREAM, ROUTES_MAX, out) {
         let upstream = upstream(&entry.key, &section, &model.upstream_defaults, out);
         model.upstreams.push(upstream);
     }
-    model.chains = chains(&top, out);
+    access(&top, &mut model, outside, out);
+    model.chains = chains(&top, outside, out);
     model.routes = routes(&top, &model.chains, outside, out);
     merge::routes(&mut model, out);
     model
 }
 
-fn chains(top: &Section<'_>, out: &mut Diagnostics) -> Vec<Chain> {
+/// Who may call.
+fn access(top: &Section<'_>, model: &mut Model, outside: &Outside<'_>, out: &mut Diagnostics) {
+    for entry in top.named("auth", out).iter().take(AUTHS_MAX) {
+        check_name(entry, "auth", out);
+        if let Some(table) = table_of(&entry.node, out) {
+            let section = Section::open(table, entry.node.at, access::keys_of(table), out);
+            model.auths.push(access::auth(&entry.key, &section, outside, out));
+        }
+    }
+    for (entry, section) in tables(top, "consumer", keys::CONSUMER, ROUTES_MAX, out) {
+        model.consumers.push(access::consumer(&entry.key, &section, outside, out));
+    }
+    if let Some(section) = top.section("consumers", keys::CONSUMERS, out) {
+        model.consumers_file = access::consumers_file(&section, outside, out);
+    }
+    for (entry, section) in tables(top, "plan", keys::PLAN, GROUPS_MAX, out) {
+        model.plans.push(access::plan(&entry.key, &section, out));
+    }
+}
+
+fn chains(top: &Section<'_>, outside: &Outside<'_>, out: &mut Diagnostics) -> Vec<Chain> {
     let all = match top.section("all", keys::ALL, out) {
         Some(section) => {
-            let layer = layer::read(&section, None, out);
+            let layer = layer::read(&section, None, outside, out);
             (layer, route::prefix(&section, out), section.at)
         }
         None => Default::default(),
     };
     let mut groups = Vec::new();
     for (entry, section) in tables(top, "group", keys::GROUP, GROUPS_MAX, out) {
-        groups.push(route::read_group(&entry.key, &section, out));
+        groups.push(route::read_group(&entry.key, &section, outside, out));
     }
     merge::chains(all, groups, out)
 }
@@ -92,7 +115,11 @@ fn routes(
 }
 
 /// What holds for listeners and upstreams that do not say it.
-fn defaults_of(top: &Section<'_>, out: &mut Diagnostics) -> (Listener, Upstream) {
+fn defaults_of(
+    top: &Section<'_>,
+    outside: &Outside<'_>,
+    out: &mut Diagnostics,
+) -> (Listener, Upstream) {
     let Some(section) = top.section("defaults", keys::DEFAULTS, out) else {
         return Default::default();
     };
@@ -106,7 +133,7 @@ fn defaults_of(top: &Section<'_>, out: &mut Diagnostics) -> (Listener, Upstream)
     let mut defaults = <(Listener, Upstream)>::default();
     if let Some(section) = section.section("listener", keys::LISTENER, out) {
         misplaced(&section, "address", out);
-        defaults.0 = listener_settings(&section, &Listener::default(), out);
+        defaults.0 = listener_settings(&section, &Listener::default(), outside, out);
     }
     if let Some(section) = section.section("upstream", keys::UPSTREAM, out) {
         misplaced(&section, "endpoints", out);
@@ -171,10 +198,11 @@ fn server(section: &Section<'_>, out: &mut Diagnostics) -> Server {
         trusted_proxies: proxies.iter().filter_map(|spot| prefix(spot, out)).collect(),
         memory_max: section.size("memory_max", out),
         via: section.bool("via", out).unwrap_or_default(),
+        limit_keys: section.count("limit_keys", out),
     }
 }
 
-fn prefix(spot: &Spot<&str>, out: &mut Diagnostics) -> Option<Prefix> {
+pub(super) fn prefix(spot: &Spot<&str>, out: &mut Diagnostics) -> Option<Prefix> {
     let error = match address::prefix(spot.value) {
         Ok(prefix) => return Some(prefix),
         Err(PrefixFault::Bad) => {
@@ -210,6 +238,7 @@ fn listener(
     name: &str,
     section: &Section<'_>,
     defaults: &Listener,
+    outside: &Outside<'_>,
     out: &mut Diagnostics,
 ) -> Listener {
     if section.entry("address").is_none() {
@@ -221,13 +250,14 @@ fn listener(
             .ok()
             .map(|value| Spot { value, at })
     });
-    let settings = listener_settings(section, defaults, out);
+    let settings = listener_settings(section, defaults, outside, out);
     Listener { name: name.to_owned(), at: section.at, address, ..settings }
 }
 
 fn listener_settings(
     section: &Section<'_>,
     defaults: &Listener,
+    outside: &Outside<'_>,
     out: &mut Diagnostics,
 ) -> Listener {
     let head_max = section.size("head_max", out).or(defaults.head_max);
@@ -251,6 +281,9 @@ fn listener_settings(
         headers_max: section.count("headers_max", out).or(defaults.headers_max),
         target_max,
         backlog: section.count("backlog", out).or(defaults.backlog),
+        ip: guards::ip(section, outside, out).or_else(|| defaults.ip.clone()),
+        rate_limits: guards::rate_limits(section, keys::RATE_LIMIT, out)
+            .unwrap_or_else(|| defaults.rate_limits.clone()),
         ..Listener::default()
     }
 }

@@ -48,6 +48,11 @@ impl<'t> Section<'t> {
         self.entry(name).map(|entry| &entry.node)
     }
 
+    /// Whether this kind of table has the key at all.
+    pub(super) fn has_key(&self, name: &str) -> bool {
+        self.keys.iter().any(|key| key.name == name)
+    }
+
     fn kind(&self, name: &str) -> Kind {
         let found = self.keys.iter().find(|key| key.name == name);
         found.map(|key| key.kind).expect("the reader asks for keys of its list")
@@ -218,6 +223,17 @@ impl<'t> Section<'t> {
     }
 }
 
+/// So many in a time. `None` was reported.
+pub(super) fn rate(node: &Node, out: &mut Diagnostics) -> Option<(u64, Duration)> {
+    let limit = quantity(node, false, ("rate", "10/s", "1000/h"), units::rate, out)?;
+    let (count, time) = limit.option()?;
+    if count == 0 || time.is_zero() {
+        out.push(out_of_range(node.at, ["1/d", "1G/s"].map(str::to_owned)));
+        return None;
+    }
+    Some((count, time))
+}
+
 fn unknown(entry: &Entry, keys: &[Key], out: &mut Diagnostics) {
     if let Some(note) = keys::elsewhere(&entry.key, keys) {
         let title = format!("`{}` can't stand here", entry.key);
@@ -225,7 +241,8 @@ fn unknown(entry: &Entry, keys: &[Key], out: &mut Diagnostics) {
     }
     let near = out.closest(&entry.key, keys.iter().map(|key| key.name));
     // A misspelt secret is one all the same.
-    if keys.iter().any(|key| Some(key.name) == near && key.kind == Kind::Secret) {
+    let is_secret = |kind: Kind| matches!(kind, Kind::Secret | Kind::Secrets);
+    if keys.iter().any(|key| Some(key.name) == near && is_secret(key.kind)) {
         out.mask(entry.node.at);
     }
     let error = Diagnostic::new("E101", entry.key_at, format!("unknown key `{}`", entry.key));

@@ -92,7 +92,7 @@ const VALUES: &str = "\
 ## Values
 
 **Units.** Times are `us ms s m h d`, sizes `B KiB MiB GiB` (and `kB MB GB` in powers of ten), \
-byte rates `100B/s`. Bare numbers only count things; in quotes they may end in `k`, `M` or `G`. \
+byte rates `100B/s`, rates `10/s` `100/10s` `1000/h`. Bare numbers only count things; in quotes they may end in `k`, `M` or `G`. \
 `\"none\"` lifts a limit where the tables say so.
 
 **Environment.** `${NAME}` in any text is replaced after the file is read, `${NAME:-text}` gives a \
@@ -100,7 +100,7 @@ default, `$${` is a literal `${`. On the command line `--set 'listener.web.addre
 replaces one value.
 
 **Variables** in `headers`, `rewrite`, `respond` and `redirect`: `{name}` and `{*rest}` of the path, \
-`{client}` `{host}` `{path}` `{query}` `{method}` `{request_id}` `{route}` `{query.NAME}` \
+`{client}` `{host}` `{path}` `{query}` `{method}` `{consumer}` `{request_id}` `{route}` `{query.NAME}` \
 `{header.NAME}`. `{{` and `}}` are braces. Each value is escaped for the place it goes to: in a \
 redirect it can't change the host, in a rewritten path it can't lead out of it, in HTML and JSON it can't end the text it stands in (quote \
 attributes; nothing is safe inside a script).
@@ -114,7 +114,7 @@ text, then `{name}`, then `*`. Then: has `methods`, more headers, more query. `G
 /// The whole page.
 pub fn markdown() -> String {
     let mut out = INTRODUCTION.to_owned();
-    let tables: [(&str, &[Key]); 19] = [
+    let tables: [(&str, &[Key]); 32] = [
         ("Top", keys::TOP),
         ("`[server]`", keys::SERVER),
         ("`[listener.NAME]`", keys::LISTENER),
@@ -130,6 +130,19 @@ pub fn markdown() -> String {
         ("`redirect` of a route", keys::REDIRECT),
         ("`headers` of a route", keys::HEADERS),
         ("`request` and `response` in `headers`", keys::EDITS),
+        ("`[auth.NAME]` with `method = \"api_key\"`", keys::AUTH_API_KEY),
+        ("`[auth.NAME]` with `method = \"basic\"`", keys::AUTH_BASIC),
+        ("`[auth.NAME]` with `method = \"jwt\"`", keys::AUTH_JWT),
+        ("`[auth.NAME]` with `method = \"forward\"`", keys::AUTH_FORWARD),
+        ("`auth` of a route as a table", keys::AUTH_ALL),
+        ("`[consumer.NAME]`", keys::CONSUMER),
+        ("`[consumers]`", keys::CONSUMERS),
+        ("`[plan.NAME]`", keys::PLAN),
+        ("`allow` of a route", keys::ALLOW),
+        ("`ip` of a route or listener", keys::IP),
+        ("`cors` of a route", keys::CORS),
+        ("`rate_limit` of a route or listener", keys::RATE_LIMIT),
+        ("`concurrency` of a route", keys::CONCURRENCY),
         ("`[defaults]`", keys::DEFAULTS),
         ("`[admin]`", keys::ADMIN),
         ("`[log]`", keys::LOG),
@@ -203,6 +216,8 @@ pub(super) fn kind_text(kind: Kind) -> String {
         Kind::Count { min, max, none } if min == max => format!("{min}{}", or_none(none)),
         Kind::Count { min, max, none } => format!("number, {min} to {max}{}", or_none(none)),
         Kind::Secret => "a secret".to_owned(),
+        Kind::Secrets => "one or a list of secrets".to_owned(),
+        Kind::Rate => "rate".to_owned(),
         Kind::Bool => "`true` or `false`".to_owned(),
         Kind::Words(words) => {
             words.iter().map(|word| format!("`\"{word}\"`")).collect::<Vec<_>>().join(" or ")

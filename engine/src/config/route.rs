@@ -37,7 +37,7 @@ pub(super) fn read(
     // The path may have more params than we know.
     let params = chain.and(path.as_ref()).map(|_| params.as_slice());
     let is_unsure = out.errors() > errors || chain.is_none();
-    let layer = layer::read(section, params, out);
+    let layer = layer::read(section, params, outside, out);
     let without = layer::without(section, out);
     let chain = chain.unwrap_or(0);
     let own = |key: KeyId| !key.is_inherited() && !matches!(key.key().name, "group" | "without");
@@ -90,9 +90,14 @@ pub(super) fn unknown_group<'a>(
     });
 }
 
-pub(super) fn read_group(name: &str, section: &Section<'_>, out: &mut Diagnostics) -> Group {
+pub(super) fn read_group(
+    name: &str,
+    section: &Section<'_>,
+    outside: &Outside<'_>,
+    out: &mut Diagnostics,
+) -> Group {
     let without = layer::without(section, out);
-    let layer = layer::read(section, None, out);
+    let layer = layer::read(section, None, outside, out);
     let errors = out.errors();
     let prefix = prefix(section, out);
     let is_unsure = layer.is_unsure || out.errors() > errors;

@@ -29,6 +29,22 @@ pub fn schema() -> Value {
     };
     schema["$defs"] = json!({
         "admin": object(keys::ADMIN, &[]),
+        "allow": object(keys::ALLOW, &[]),
+        "api_key": object(keys::AUTH_API_KEY, &["method"]),
+        "auth": any_of(["api_key", "basic", "jwt", "forward"].map(reference)),
+        "auth_all": object(keys::AUTH_ALL, &["all"]),
+        "basic": object(keys::AUTH_BASIC, &["method"]),
+        "concurrency": object(keys::CONCURRENCY, &["limit"]),
+        "consumer": object(keys::CONSUMER, &[]),
+        "consumers": object(keys::CONSUMERS, &["file"]),
+        "cors": object(keys::CORS, &["origins"]),
+        "forward": object(keys::AUTH_FORWARD, &["method", "to"]),
+        "ip": object(keys::IP, &[]),
+        "jwt": object(keys::AUTH_JWT, &["method", "jwks"]),
+        "plan": object(keys::PLAN, &[]),
+        "plan_concurrency": object(keys::PLAN_CONCURRENCY, &["limit"]),
+        "plan_rate": object(keys::PLAN_RATE, &["rate"]),
+        "rate_limit": object(keys::RATE_LIMIT, &["rate"]),
         "log": object(keys::LOG, &[]),
         "access": object(keys::LOG_ACCESS, &[]),
         "all": object(keys::ALL, &[]),
@@ -96,13 +112,28 @@ fn value(key: &Key) -> Value {
         Kind::Bool => json!({ "type": "boolean" }),
         Kind::Words(words) => any_of([json!({ "enum": words }), reference("environment")]),
         Kind::Text(_) | Kind::Secret => json!({ "type": "string" }),
-        Kind::Texts(_) => any_of([
+        Kind::Rate => quantity("[0-9]+[kMG]?/[0-9]*(us|ms|s|m|h|d)", false),
+        Kind::Texts(_) | Kind::Secrets => any_of([
             json!({ "type": "string" }),
             json!({ "type": "array", "items": { "type": "string" } }),
         ]),
         Kind::Shape(what) => shape(key.name, what),
         Kind::Later => Value::Bool(false),
     }
+}
+
+fn rate() -> Value {
+    value(&keys::PLAN_RATE[0])
+}
+
+fn number() -> Value {
+    json!({ "type": "integer", "minimum": 1, "maximum": 65_535 })
+}
+
+/// One limit in its short form or as a table, or a list of them.
+fn limits(short: Value, table: &str) -> Value {
+    let one = any_of([short, reference(table)]);
+    any_of([one.clone(), json!({ "type": "array", "items": one, "minItems": 1 })])
 }
 
 /// A number with a unit, `"none"` where it lifts a limit, or a text that the environment fills.
@@ -114,14 +145,29 @@ fn quantity(pattern: &str, none: bool) -> Value {
 /// Keys that are read by code of their own, by name and by what they take.
 fn shape(name: &str, what: &str) -> Value {
     match (name, what) {
-        ("listener" | "upstream" | "route" | "group", "tables by name") => by_name(name),
-        ("server" | "all" | "admin" | "log" | "access" | "pool", "a table") => reference(name),
+        (_, "tables by name") => by_name(name),
+        (
+            "server" | "all" | "admin" | "log" | "access" | "pool" | "consumers" | "cors",
+            "a table",
+        ) => reference(name),
+        ("allow" | "ip", _) => reference(name),
+        ("rate_limit", "as on routes, without `per`") => limits(rate(), "plan_rate"),
+        ("rate_limit", _) => limits(rate(), name),
+        ("concurrency", "as on routes, without `per`") => limits(number(), "plan_concurrency"),
+        ("concurrency", _) => limits(number(), name),
         ("defaults", _) => reference(name),
         ("upstream" | "listener", "a table") => reference(&format!("{name}_defaults")),
-        (_, "values by field name" | "values by name") => reference("texts"),
+        (_, "values by field name" | "values by name" | "claims by field name") => {
+            reference("texts")
+        }
+        (_, "values by claim") => reference("texts"),
         ("request" | "response", _) => reference("edits"),
         ("when" | "headers" | "rewrite", _) => reference(name),
-        ("auth", _) => json!({ "enum": ["none"] }),
+        ("auth", _) => any_of([
+            json!({ "type": "string" }),
+            json!({ "type": "array", "items": { "type": "string" }, "minItems": 1 }),
+            reference("auth_all"),
+        ]),
         ("endpoints", _) => {
             let one = any_of([json!({ "type": "string" }), reference("endpoint")]);
             json!({ "type": "array", "items": one, "minItems": 1 })

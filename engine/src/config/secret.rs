@@ -33,7 +33,17 @@ pub(super) fn read(
     outside: &Outside<'_>,
     out: &mut Diagnostics,
 ) -> Option<Secret> {
-    let node = section.node(name)?;
+    let note = "write \"${NAME}\", \"file:/path\" or \"credential:NAME\"";
+    read_node(section.node(name)?, outside, note, out)
+}
+
+/// As `read`. `note` says what to write in place of the secret itself.
+pub(super) fn read_node(
+    node: &Node,
+    outside: &Outside<'_>,
+    note: &str,
+    out: &mut Diagnostics,
+) -> Option<Secret> {
     let Value::Text(text) = &node.value else {
         let error = Diagnostic::new("E102", node.at, "a text is wanted here");
         out.push(error.note("a secret stands in quotes"));
@@ -59,7 +69,7 @@ pub(super) fn read(
         Given::Variable | Given::VariableAndText => Some(text.as_bytes().to_vec()),
         Given::Literal => {
             let warning = Diagnostic::new("W210", node.at, "a secret stands in the file");
-            out.push(warning.note("write \"${NAME}\", \"file:/path\" or \"credential:NAME\""));
+            out.push(warning.note(note));
             Some(text.as_bytes().to_vec())
         }
     }?;
@@ -138,19 +148,38 @@ fn from_file(
 /// Hides the secrets of one source, also those that another source then replaces: a message about
 /// something else may show their line.
 pub(super) fn mask_table(table: &Table, out: &mut Diagnostics) {
-    let Some(Value::Table(admin)) = table.find("admin").map(|entry| &entry.node.value) else {
-        return;
+    let tables = |name: &str| match table.find(name).map(|entry| &entry.node.value) {
+        Some(Value::Table(table)) => Some(table),
+        _ => None,
     };
-    for node in names().filter_map(|name| admin.find(name)).map(|entry| &entry.node) {
-        let is_reference = match &node.value {
-            Value::Text(text) => {
-                !matches!(given(node.at, text, out), Given::Literal | Given::VariableAndText)
+    let consumers = tables("consumer").map_or(&[][..], |consumers| &consumers.entries);
+    let consumers = consumers.iter().filter_map(|entry| match &entry.node.value {
+        Value::Table(consumer) => Some(consumer),
+        _ => None,
+    });
+    for table in tables("admin").into_iter().chain(consumers) {
+        for node in names().filter_map(|name| table.find(name)).map(|entry| &entry.node) {
+            match &node.value {
+                Value::List(list) => list.iter().for_each(|node| mask_value(node, out)),
+                _ => mask_value(node, out),
             }
-            _ => false,
-        };
-        if !is_reference {
-            mask(node, out);
         }
+    }
+}
+
+/// Hides a value that is a secret and no reference to one. The digest of a key is none: what is
+/// drawn at random can't be guessed from it.
+fn mask_value(node: &Node, out: &mut Diagnostics) {
+    let is_shown = match &node.value {
+        Value::Text(text) => {
+            let is_literal =
+                matches!(given(node.at, text, out), Given::Literal | Given::VariableAndText);
+            !is_literal || text.starts_with("sha256:")
+        }
+        _ => false,
+    };
+    if !is_shown {
+        mask(node, out);
     }
 }
 
@@ -181,8 +210,8 @@ pub(super) fn mask_lines(source: u32, out: &mut Diagnostics) -> bool {
 
 /// Keys of this kind, in whichever table.
 fn names() -> impl Iterator<Item = &'static str> {
-    let is_secret = |key: &&keys::Key| key.kind == Kind::Secret;
-    keys::ADMIN.iter().filter(is_secret).map(|key| key.name)
+    let is_secret = |key: &&keys::Key| matches!(key.kind, Kind::Secret | Kind::Secrets);
+    keys::ADMIN.iter().chain(keys::CONSUMER).filter(is_secret).map(|key| key.name)
 }
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ use crate::ids::{ListenerId, UpstreamId};
 use crate::log::format::Format;
 use crate::snapshot::{Balance, Driver, EndpointAddress, HostMode, ListenAddress};
 
+mod access;
 mod files;
 mod layers;
 
@@ -170,7 +171,6 @@ fn refused_meanings() -> Vec<Case> {
         (route_to("retry = { attempts = 2 }"), &["E190 3:1"]),
         (route("to = \"https://h:1\""), &["E190 2:6"]),
         (route("[route.a.compose]"), &["E190 2:10"]),
-        (route("respond = \"{consumer}\""), &["E190 2:12"]),
         (listener(&format!("{at}tls = {{ acme = \"a@b\" }}")), &["E190 3:1"]),
         (
             route_to(&format!("when.query.a = \"1\"\n[route.b]\nwhen.query.b = \"1\"\n{TO}")),
@@ -534,6 +534,8 @@ fn flags_mean_files_and_never_keys() {
         routes: vec!["/users/*=http://u:8080".into(), "/o;a=b/*=o:8080".into()],
         host: Some("app.example.com".into()),
         listen: Some("127.0.0.1:8443".into()),
+        auth_key: Some("${ADMIN_TOKEN}".into()),
+        rate: Some("10/s".into()),
         log: Some("short"),
     };
     let snapshot = good(&one_liner(&flags));
@@ -545,6 +547,8 @@ fn flags_mean_files_and_never_keys() {
         routes: vec![format!("/{evil}=http://h"), "/none".into()],
         host: Some(evil.into()),
         listen: Some(evil.into()),
+        auth_key: Some(evil.into()),
+        rate: Some(evil.into()),
         log: None,
     };
     let text = one_liner(&flags);

@@ -86,6 +86,31 @@ pub fn byte_rate(text: &str) -> Result<u64, UnitError> {
     })
 }
 
+/// So many in a time: `10/s`, `100/10s`, `5k/m`.
+pub fn rate(text: &str) -> Result<(u64, Duration), UnitError> {
+    let Some((count, time)) = text.split_once('/') else {
+        return Err(match self::count(text) {
+            Ok(_) => UnitError::NoUnit(format!("{text}/s")),
+            Err(error) => error,
+        });
+    };
+    let one = match time.bytes().next() {
+        Some(b'0'..=b'9') => time.to_owned(),
+        _ => format!("1{time}"),
+    };
+    let fixed = |fix: String| match (time.bytes().next(), fix.strip_prefix('1')) {
+        _ if fix.is_empty() => String::new(),
+        (Some(b'0'..=b'9'), _) | (_, None) => format!("{count}/{fix}"),
+        (_, Some(unit)) => format!("{count}/{unit}"),
+    };
+    let time = self::time(&one).map_err(|error| match error {
+        UnitError::NoUnit(fix) => UnitError::NoUnit(fixed(fix)),
+        UnitError::BadUnit(fix) => UnitError::BadUnit(fixed(fix)),
+        error => error,
+    })?;
+    Ok((self::count(count)?, time))
+}
+
 fn quantity(text: &str, units: &[Unit], usual: &str) -> Result<u64, UnitError> {
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
     let (number, unit) = text.split_at(digits);

@@ -79,6 +79,7 @@ mod tests {
             trusted_proxies: Box::default(),
             memory_max: None,
             via: false,
+            limit_keys: 1000,
         }
     }
 

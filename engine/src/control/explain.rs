@@ -10,6 +10,7 @@ use tokio::sync::oneshot;
 
 use super::Control;
 use crate::admin::Answer;
+use crate::auth::{Now, Wall};
 use crate::explain::state::Said;
 use crate::explain::{Explanation, Query, Source, explain};
 use crate::ids::{Key, UpstreamId};
@@ -74,7 +75,7 @@ impl Control {
     /// Answers at once, or as soon as the workers have.
     pub(super) fn explain(&mut self, query: &str, asker: oneshot::Sender<Answer>) {
         let snapshot = self.publisher.present().expect("it runs on one");
-        let explained = Query::from_json(query).and_then(|query| explain(snapshot, &query));
+        let explained = Query::from_json(query).and_then(|query| explain(snapshot, &query, now()));
         let mut explanation = match explained {
             Ok(explanation) => explanation,
             Err(why) => return answer(asker, false, json!({ "error": why })),
@@ -99,6 +100,10 @@ impl Control {
     }
 }
 
+fn now() -> Now {
+    Now { mono: rt::now(), wall: Wall(rt::wall_seconds()) }
+}
+
 fn answer(asker: oneshot::Sender<Answer>, is_done: bool, json: Value) {
     let _ = asker.send(match is_done {
         true => Answer::Done(json),
@@ -116,7 +121,8 @@ mod tests {
         let (text, name) = (text.to_owned(), name.to_owned());
         let loaded = load(Input { text, name, base_dir: None, sets: Vec::new(), env: &|_| None });
         let query = Query { method: "GET".into(), target: "/".into(), ..Query::default() };
-        let explanation = explain(&loaded.snapshot.expect("good"), &query).expect("a request");
+        let explanation =
+            explain(&loaded.snapshot.expect("good"), &query, now()).expect("a request");
         let (asker, answered) = oneshot::channel();
         let (ends, said) = (Mono(0).after(PATIENCE), Vec::new());
         let upstreams = vec![(Key(7), explanation.upstreams()[0])];

@@ -11,11 +11,15 @@
 
 #![allow(clippy::disallowed_methods, clippy::disallowed_types)] // clocks and threads live here
 
+mod asks;
 pub(crate) mod bounds;
 mod cores;
 mod doors;
 pub(crate) mod drain;
 mod explain;
+mod fetch;
+mod jwks;
+pub(crate) mod limits;
 mod logger;
 mod numbers;
 mod process;
@@ -37,7 +41,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-use crate::admin::{Answer, Ask, What};
+use crate::admin::Ask;
 use crate::rt;
 use crate::time::Mono;
 use crate::upstream::Resolved;
@@ -89,6 +93,8 @@ enum Event {
     Worker(u32, FromWorker),
     Ask(Ask),
     Learned(Resolved),
+    /// An issuer's keys, or why there are none.
+    Fetched(jwks::Outcome),
     Changed,
     Due,
 }
@@ -128,12 +134,16 @@ struct Control {
     publisher: Publisher,
     sockets: Sockets,
     counted: Counted,
+    limits: limits::Limits,
+    issuers: jwks::Issuers,
     names: Names,
     learned: (mpsc::Sender<Resolved>, mpsc::Receiver<Resolved>),
     signals: Signals,
     asks: mpsc::Receiver<Ask>,
     doors: doors::Doors,
     watch: Option<Watch>,
+    /// All files of the configuration, not only lists.
+    watches_all: bool,
     /// Reloads that some worker has not adopted yet, oldest first.
     pending: Vec<Pending>,
     /// Of the configuration in force.
@@ -213,6 +223,7 @@ impl Control {
             (worker, message) = self.workers.next() => Event::Worker(worker, message),
             Some(ask) = self.asks.recv() => Event::Ask(ask),
             Some(resolved) = self.learned.1.recv() => Event::Learned(resolved),
+            Some(fetched) = self.issuers.heard.recv() => Event::Fetched(fetched),
             () = changed => Event::Changed,
             () = sleep_until(due) => Event::Due,
         }
@@ -228,7 +239,13 @@ impl Control {
         let drain = self.drain.as_ref().and_then(Drain::next_at).unwrap_or(Mono::NEVER);
         let asked = self.asked.next_at();
         let (numbers, pings) = (self.numbers.ends(), self.watchdog.next_at());
-        bury.min(pending).min(drain).min(asked).min(numbers).min(pings)
+        bury.min(pending)
+            .min(drain)
+            .min(asked)
+            .min(numbers)
+            .min(pings)
+            .min(self.limits.next_at())
+            .min(self.issuers.next_at())
     }
 
     async fn hear(&mut self, event: Event) -> Option<Ended> {
@@ -242,6 +259,10 @@ impl Control {
                 self.names.heard(&resolved);
                 self.workers.send_all(|| ToWorker::Resolved(resolved.clone()));
             }
+            Event::Fetched(outcome) => {
+                let news = self.issuers.fetched(outcome);
+                self.tell_news(news);
+            }
             Event::Worker(id, message) => self.hear_worker(id, message),
             Event::Due => {
                 // What has come while this thread was busy is not late.
@@ -251,6 +272,8 @@ impl Control {
                 self.tell_overdue();
                 self.finish_collection();
                 self.ping_workers();
+                self.limits.sweep(rt::now());
+                self.issuers.fetch_due();
             }
         }
         if !self.publisher.bury().is_empty() {
@@ -287,6 +310,10 @@ impl Control {
                 again.iter().for_each(|line| say(line));
             }
             FromWorker::Untrusted(peer) => self.untrusted.tell(peer),
+            FromWorker::WantsKeys(from, ticket) => {
+                let news = self.issuers.wanted(&from, id, ticket);
+                self.tell_news(news);
+            }
             FromWorker::States(ask, states) => self.asked.heard(ask, states),
             FromWorker::Runs(_) => {}
         }
@@ -304,31 +331,6 @@ impl Control {
         let tick = self.watchdog.tick(rt::now());
         tick.lines.iter().for_each(|line| say(line));
         tick.pings.iter().for_each(|worker| self.workers.send(*worker, ToWorker::Ping));
-    }
-
-    async fn answer(&mut self, ask: Ask) {
-        let is_ready = self.is_ready();
-        let is_probe_of_readiness = ask.what == What::Ready;
-        let json = match ask.what {
-            What::Reload => return self.reload(Some(ask.answer)).await,
-            What::Metrics(format) => return self.collect(Some((format, Some(ask.answer)))),
-            What::Explain(query) => {
-                return self.explain(&query, ask.answer);
-            }
-            What::Status => self.status(),
-            What::Health => serde_json::json!({ "healthy": true }),
-            What::Ready => serde_json::json!({ "ready": is_ready }),
-        };
-        let _ = ask.answer.send(match is_probe_of_readiness && !is_ready {
-            true => Answer::Refused(json),
-            false => Answer::Done(json),
-        });
-    }
-
-    /// All workers serve the same configuration, and go on doing so.
-    fn is_ready(&self) -> bool {
-        let generation = self.publisher.present().map_or(0, |s| s.generation);
-        self.drain.is_none() && self.adopted.iter().all(|adopted| *adopted == generation)
     }
 
     fn begin_drain(&mut self) {

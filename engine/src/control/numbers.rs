@@ -191,6 +191,8 @@ impl Control {
             standing: self.numbers.standing.iter().copied().sum(),
             hangs: self.watchdog.hangs(),
             log_dropped: self.logger.lost(),
+            limit_full: self.limits.table().map_or(0, |table| table.full()),
+            limit_keys: self.limits.live() as u64,
             silence_us: self.numbers.silence_us(),
             connections: self.numbers.standing.iter().map(|s| s.connections).collect(),
             start_us: self.began_wall_us,

@@ -90,7 +90,7 @@ impl Control {
         };
         self.follow(&loaded);
         let found = &loaded.diagnostics;
-        let Some(snapshot) = loaded.snapshot else {
+        let Some(mut snapshot) = loaded.snapshot else {
             let report = found.render(false);
             let json = serde_json::from_str::<serde_json::Value>(&found.render_json());
             let json = json!({ "error": "the configuration has mistakes", "report": report,
@@ -107,13 +107,22 @@ impl Control {
         };
         let mut warnings = self.unchanged_until_restart(&snapshot.server);
         warnings.extend(prepared.doors.warnings.iter().cloned());
-        tokio::select! {
-            unknown = self.names.learn(&snapshot) => warnings.extend(unknown),
-            () = self.signals.end() => {
-                refuse(asker, json!({ "error": "the gateway is draining" }));
-                self.begin_drain();
-                return;
+        let is_over = tokio::select! {
+            unknown = async {
+                self.issuers.learn(&snapshot).await;
+                self.names.learn(&snapshot).await
+            } => {
+                warnings.extend(unknown);
+                false
             }
+            () = self.signals.end() => true,
+        };
+        // Before workers adopt: those who wait have the present view.
+        self.issuers.take_news().into_iter().for_each(|news| self.tell_news(news));
+        if is_over {
+            refuse(asker, json!({ "error": "the gateway is draining" }));
+            self.begin_drain();
+            return;
         }
         let changes = self.digests.changes_to(&loaded.digests);
         self.digests = loaded.digests;
@@ -121,6 +130,7 @@ impl Control {
         warnings.extend((!report.is_empty()).then(|| report.trim_end().to_owned()));
         let Prepared { derived, sockets, doors, log } = prepared;
         self.doors.take(doors, &snapshot.admin);
+        self.limits.give(&mut snapshot);
         let snapshot = self.publisher.publish(snapshot, rt::now());
         self.numbers.adopt(&snapshot);
         self.numbers.adopted += 1;
@@ -131,7 +141,15 @@ impl Control {
         self.names.keep(&snapshot, &self.learned.0);
         let logs = self.logger.take(log, generation, self.workers.len());
         let taken = self.sockets.take(sockets);
-        let adoptions = adoptions(&snapshot, &bounds, taken, logs, &self.counted, &self.names);
+        let adoptions = adoptions(
+            &snapshot,
+            &bounds,
+            taken,
+            logs,
+            &self.counted,
+            &self.names,
+            &self.issuers.keys(),
+        );
         for (worker, adoption) in adoptions.into_iter().enumerate() {
             self.workers.send(worker, ToWorker::Adopt(Box::new(adoption)));
         }
@@ -147,8 +165,14 @@ impl Control {
     }
 
     fn follow(&mut self, loaded: &Loaded) {
-        if let Some(watch) = &mut self.watch {
-            watch.follow(&watched(loaded));
+        let files = watched(loaded, self.watches_all);
+        match &mut self.watch {
+            Some(watch) => watch.follow(&files),
+            None if files.is_empty() => {}
+            None => match Watch::new(&files) {
+                Ok(watch) => self.watch = Some(watch),
+                Err(e) => say(&format!("warning: lists are read only by a reload ({e})")),
+            },
         }
     }
 
@@ -227,8 +251,11 @@ fn behind(adopted: &[u64], present: u64) -> Option<String> {
     ))
 }
 
-/// What a configuration was read from, and where it looked for more.
-pub(super) fn watched(loaded: &Loaded) -> Vec<PathBuf> {
+/// What a configuration was read from, and where it looked for more; or only the lists among it.
+pub(super) fn watched(loaded: &Loaded, all: bool) -> Vec<PathBuf> {
+    if !all {
+        return loaded.lists.clone();
+    }
     loaded.files.iter().chain(&loaded.folders).cloned().collect()
 }
 

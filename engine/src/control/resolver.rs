@@ -205,6 +205,11 @@ async fn lookup(resolver: &Result<TokioResolver, String>, (host, port): &Name) -
     if addresses.is_empty() { Err("no address".to_owned()) } else { Ok(addresses) }
 }
 
+/// The addresses of a name, for a request of control's own.
+pub async fn addresses(host: &str, port: u16) -> Result<Vec<SocketAddr>, String> {
+    Ok(lookup(&resolver(), &(host.into(), port)).await?.into_vec())
+}
+
 /// Looks names up, a bounded number at a time; each answer is told as it comes.
 async fn lookup_all(names: Vec<Name>, tell: Sender<(Name, Answer)>) {
     if names.is_empty() {

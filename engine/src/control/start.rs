@@ -6,6 +6,8 @@ use tokio::sync::mpsc;
 use super::bounds::Counted;
 use super::cores::{self, Cores};
 use super::doors::Doors;
+use super::jwks::Issuers;
+use super::limits::Limits;
 use super::logger::Logger;
 use super::numbers::Numbers;
 use super::publish::Publisher;
@@ -56,8 +58,8 @@ pub fn run(options: Options) -> Result<Ended, Failed> {
 
 async fn start(options: Options) -> Result<Control, String> {
     let Options { loader, first, watch } = options;
-    let watched = watched(&first);
-    let snapshot = first.snapshot.ok_or("the configuration has mistakes")?;
+    let watched = watched(&first, watch);
+    let mut snapshot = first.snapshot.ok_or("the configuration has mistakes")?;
     let began = rt::now();
     let cores = Cores::find(&snapshot.server);
     let mut counted = Counted::new(cores.workers, seed_u64());
@@ -73,6 +75,11 @@ async fn start(options: Options) -> Result<Control, String> {
     let mut names = Names::default();
     names.learn(&snapshot).await.iter().for_each(|warning| say(warning));
     let mut publisher = Publisher::new(cores.workers);
+    let mut issuers = Issuers::new();
+    issuers.learn(&snapshot).await;
+    _ = issuers.take_news(); // no worker asks yet
+    let mut limits = Limits::new(cores.workers);
+    limits.give(&mut snapshot);
     let snapshot = publisher.publish(snapshot, rt::now());
     let mut numbers = Numbers::new(cores.workers as usize);
     numbers.adopt(&snapshot);
@@ -82,14 +89,16 @@ async fn start(options: Options) -> Result<Control, String> {
     let mut logger = Logger::new();
     let log_plan = logger.plan(snapshot.log.as_ref())?;
     let logs = logger.take(log_plan, snapshot.generation, cores.workers as usize);
-    let adoptions = adoptions(&snapshot, &bounds, sockets.take(plan), logs, &counted, &names);
+    let adoptions =
+        adoptions(&snapshot, &bounds, sockets.take(plan), logs, &counted, &names, &issuers.keys());
     let memory = buffer_bytes(&snapshot) / u64::from(cores.workers);
     let workers = Workers::start(adoptions, &cores, snapshot.server.driver, memory as usize)?;
     let mut untrusted = Untrusted::default();
     let driver = all_run(&workers, &mut untrusted).await?;
     workers.send_all(|| ToWorker::Settled(snapshot.generation));
     let adopted = vec![snapshot.generation; workers.len()];
-    let watch = match watch {
+    let watches_all = watch;
+    let watch = match watches_all || !watched.is_empty() {
         true => Some(Watch::new(&watched)?),
         false => None,
     };
@@ -102,12 +111,15 @@ async fn start(options: Options) -> Result<Control, String> {
         publisher,
         sockets,
         counted,
+        limits,
+        issuers,
         names,
         learned,
         signals,
         asks: heard,
         doors,
         watch,
+        watches_all,
         pending: Vec::new(),
         digests: first.digests,
         adopted,

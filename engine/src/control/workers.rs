@@ -10,9 +10,10 @@ use super::cores::Cores;
 use super::resolver::Names;
 use super::{say, sockets};
 use crate::rt;
+use crate::rt::offload::Offload;
 use crate::snapshot::{Driver, Snapshot};
 use crate::worker::mailbox::{
-    self, Adoption, FromWorker, LogEnd, Mailbox, Outbox, ToWorker, mailbox,
+    self, Adoption, FromWorker, IssuerKeys, LogEnd, Mailbox, Outbox, ToWorker, mailbox,
 };
 use crate::worker::{self, Bounds, Peers, Seat};
 
@@ -46,9 +47,23 @@ impl Workers {
             slots.push(slot);
         }
         let (peers, mut threads) = (Peers::of(&mailboxes), Vec::new());
+        let (offload, hasher) = (Arc::new(Offload::default()), worker::hasher(rt::entropy()));
         for (id, (adoption, slot)) in (0..workers).zip(adoptions.into_iter().zip(slots)) {
             let (seed, outbox, peers) = (rt::entropy(), outbox.clone(), peers.clone());
-            let seat = Seat { id, workers, adoption, peers, outbox, buf_bytes_max, seed };
+            let (mailbox, offload) = (mailboxes[id as usize].clone(), offload.clone());
+            let hasher = hasher.clone();
+            let seat = Seat {
+                id,
+                workers,
+                adoption,
+                peers,
+                outbox,
+                mailbox,
+                offload,
+                hasher,
+                buf_bytes_max,
+                seed,
+            };
             let core = cores.pin_to(id);
             let thread = std::thread::Builder::new()
                 .name(format!("worker-{id}"))
@@ -97,6 +112,7 @@ pub fn adoptions(
     logs: Vec<Option<LogEnd>>,
     counted: &Counted,
     names: &Names,
+    keys: &[Arc<IssuerKeys>],
 ) -> Vec<Adoption> {
     let adoption = |(opened, log)| Adoption {
         log,
@@ -106,6 +122,7 @@ pub fn adoptions(
         opened,
         sockets: serves.clone(),
         resolved: names.resolved(),
+        keys: keys.to_vec(),
     };
     opened.into_iter().zip(logs).map(adoption).collect()
 }

@@ -64,6 +64,8 @@ impl Explanation {
             }
             Outcome::Route(chosen) => {
                 add("route", chosen.json());
+                add("consumer", json!(chosen.consumer));
+                add("chain", chosen.chain_json());
                 add("settings", chosen.settings_json());
                 add("action", chosen.action_json());
                 "route"
@@ -107,6 +109,18 @@ impl Chosen {
         self.settings.iter().map(one).collect()
     }
 
+    fn chain_json(&self) -> Value {
+        let one = |told: &super::Told| {
+            json!({
+                "phase": told.phase,
+                "policy": told.what,
+                "from": { "layer": told.from, "place": told.place },
+                "says": told.says,
+            })
+        };
+        self.chain.iter().map(one).collect()
+    }
+
     fn action_json(&self) -> Value {
         let mut json = match &self.action {
             Act::To { targets, sent, retry } => json!({
@@ -127,6 +141,7 @@ impl Chosen {
             }
             Act::Echo => json!({ "echo": true }),
             Act::Problem(which) => json!({ "problem": problem(*which) }),
+            Act::Policy(status) => json!({ "policy": { "status": status } }),
         };
         json["answer_edits"] = json!(self.answer_edits);
         json

@@ -6,6 +6,7 @@
 //! The calls are those of a worker (`worker/conn.rs`, `exchange.rs`). What only a running gateway
 //! knows, the states of endpoints, is added by who asked it.
 
+pub mod chain;
 #[doc(hidden)]
 pub mod fuzz;
 mod json;
@@ -17,6 +18,7 @@ pub mod state;
 mod tests;
 mod text;
 
+use crate::auth::Now;
 use crate::h1::server::Request;
 use crate::http::forwarded::client_address;
 use crate::http::problem::Problem;
@@ -24,6 +26,7 @@ use crate::ids::UpstreamId;
 use crate::router::Params;
 use crate::snapshot::Snapshot;
 use crate::way::{self, Relaxed, Routed};
+pub use chain::Told;
 pub use query::{Query, address};
 use seen::Seen;
 pub use settings::Setting;
@@ -112,6 +115,10 @@ pub struct Chosen {
     pub params: Vec<(String, String)>,
     pub settings: Vec<Setting>,
     pub action: Act,
+    /// What policies say, in their order.
+    pub chain: Vec<Told>,
+    /// Who it is, when a policy has asked.
+    pub consumer: Option<String>,
     /// Fields that the answer gets, and loses.
     pub answer_edits: Vec<String>,
 }
@@ -139,6 +146,8 @@ pub enum Act {
     Echo,
     /// Nothing of it: the gateway answers with this problem.
     Problem(Problem),
+    /// Nothing of it: a policy answers, with this status.
+    Policy(u16),
 }
 
 /// A share of the requests.
@@ -160,7 +169,8 @@ pub struct Endpoint {
 }
 
 /// Explains a request; or says why that is none, in one line.
-pub fn explain(snapshot: &Snapshot, query: &Query) -> Result<Explanation, String> {
+/// Limits and credentials are held against `now`.
+pub fn explain(snapshot: &Snapshot, query: &Query, now: Now) -> Result<Explanation, String> {
     let arrival = query.arrive(snapshot)?;
     let (listener, bytes) = (snapshot.listener(arrival.listener), &*arrival.head);
     let mut explanation = Explanation {
@@ -201,7 +211,8 @@ pub fn explain(snapshot: &Snapshot, query: &Query) -> Result<Explanation, String
         sent: lossy(request.path_sent(bytes)),
     });
     let (limits, peer) = (&listener.limits, arrival.peer);
-    let seen = Seen { snapshot, bytes, limits, request: &request, params: &params, peer };
+    let seen =
+        Seen { snapshot, listener, bytes, limits, request: &request, params: &params, peer, now };
     let winner = match &routed {
         Routed::Route(id, _) | Routed::EncodedSlash(id) => Some(*id),
         _ => None,
@@ -239,6 +250,7 @@ impl Explanation {
                 Act::Respond { status, .. } | Act::Redirect { status, .. } => Some(*status),
                 Act::Echo => Some(200),
                 Act::Problem(problem) => Some(problem.status()),
+                Act::Policy(status) => Some(*status),
             },
         }
     }

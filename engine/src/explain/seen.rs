@@ -4,13 +4,17 @@ use std::net::IpAddr;
 
 use parser::Limits;
 
+use super::chain::{Chains, End};
 use super::{Act, Chosen, Endpoint, Near, Outcome, Target, lossy, settings, text};
 use crate::action::{Action, Redirect, Respond, To};
+use crate::auth::Now;
+use crate::h1::client::Marks;
 use crate::h1::server::Request;
 use crate::http::forwarded::{AddressText, is_trusted};
 use crate::http::problem::Problem;
 use crate::http::template::{Facts, Place};
 use crate::ids::{RouteId, UpstreamId};
+use crate::policy::Admitted;
 use crate::router::explain::nearest;
 use crate::router::{Params, check_pattern};
 use crate::snapshot::{Route, Snapshot, Upstream};
@@ -26,6 +30,8 @@ const REQUEST_ID: &[u8] = b"(new for each request)";
 /// A request that was read and routed.
 pub(super) struct Seen<'a> {
     pub(super) snapshot: &'a Snapshot,
+    pub(super) listener: &'a crate::snapshot::Listener,
+    pub(super) now: Now,
     pub(super) bytes: &'a [u8],
     pub(super) limits: &'a Limits,
     pub(super) request: &'a Request,
@@ -75,7 +81,8 @@ impl Seen<'_> {
     }
 
     fn chosen(&self, id: RouteId, route: &Route, client: IpAddr) -> Chosen {
-        let client = AddressText::new(Some(client));
+        let address = client;
+        let client = AddressText::new(Some(address));
         let is_trusted = is_trusted(self.peer, &self.snapshot.server.trusted_proxies);
         let given = way::given_request_id(self.request, self.bytes, is_trusted);
         let path = self.request.path(self.bytes);
@@ -85,11 +92,30 @@ impl Seen<'_> {
             path,
             query: self.request.query(self.bytes).unwrap_or_default(),
             method: self.request.method_text(self.bytes),
+            consumer: &[],
             request_id: given.unwrap_or(REQUEST_ID),
             route: route.name.as_bytes(),
             params: self.params.as_slice(),
             fields: &self.request.head.fields,
             head: self.bytes,
+        };
+        let mut admitted = Admitted::default();
+        let chains = Chains {
+            snapshot: self.snapshot,
+            listener: self.listener,
+            id,
+            client: address,
+            method: self.request.head.method,
+            now: self.now,
+        };
+        let (chain, end) = chains.run(&facts, &mut admitted);
+        let consumer = lossy(admitted.consumer(&self.snapshot.consumers));
+        let query = if admitted.has_query { &admitted.query } else { facts.query };
+        let facts = Facts { consumer: consumer.as_bytes(), query, ..facts };
+        let action = match end {
+            End::Passed => self.action(route, &facts, is_trusted, &admitted),
+            End::Refused(refusal) => Act::Problem(refusal.problem),
+            End::Replied(status, _) => Act::Policy(status),
         };
         let names = check_pattern(&route.wanted.path).unwrap_or_default();
         let captured = self.params.as_slice().iter().map(|span| lossy(span.of(path)));
@@ -100,24 +126,39 @@ impl Seen<'_> {
             conditions: text::conditions(&route.wanted.conditions),
             params: names.into_iter().map(str::to_owned).zip(captured).collect(),
             settings: settings::of(self.snapshot, id),
-            action: self.action(route, &facts, is_trusted),
+            action,
+            chain,
+            consumer: Some(consumer.clone()).filter(|name| !name.is_empty()),
             answer_edits: answer_edits(route, &facts),
         }
     }
 
-    fn action(&self, route: &Route, facts: &Facts<'_>, is_trusted: bool) -> Act {
+    fn action(
+        &self,
+        route: &Route,
+        facts: &Facts<'_>,
+        is_trusted: bool,
+        admitted: &Admitted,
+    ) -> Act {
         if way::is_too_long(route, self.request) {
             return Act::Problem(Problem::BodyTooLarge);
         }
         match &route.action {
-            Action::To(to) => self.to(route, to, facts, is_trusted),
+            Action::To(to) => self.to(route, to, facts, is_trusted, admitted),
             Action::Respond(respond) => self::respond(respond, facts),
             Action::Redirect(redirect) => self::redirect(redirect, facts),
             Action::Echo => Act::Echo,
         }
     }
 
-    fn to(&self, route: &Route, to: &To, facts: &Facts<'_>, is_trusted: bool) -> Act {
+    fn to(
+        &self,
+        route: &Route,
+        to: &To,
+        facts: &Facts<'_>,
+        is_trusted: bool,
+        admitted: &Admitted,
+    ) -> Act {
         let (mut rewritten, mut spare) = (Vec::new(), Vec::new());
         let mut sent_as = None;
         if let Some(rewrite) = route.rewrite.as_deref() {
@@ -127,6 +168,14 @@ impl Seen<'_> {
                 Ok(host_at) => sent_as = Some(rewritten.split_at(host_at)),
                 Err(_) => return Act::Problem(Problem::BadRewrite),
             }
+        }
+        if sent_as.is_none() && admitted.has_query {
+            rewritten.extend_from_slice(self.request.path_sent(self.bytes));
+            if !facts.query.is_empty() {
+                rewritten.push(b'?');
+                rewritten.extend_from_slice(facts.query);
+            }
+            sent_as = Some((&rewritten[..], &[][..]));
         }
         let mut targets = to.targets.to_vec();
         targets.sort_by_key(|(_, weight)| std::cmp::Reverse(*weight));
@@ -145,6 +194,7 @@ impl Seen<'_> {
             via: self.snapshot.server.via,
             request_id: facts.request_id,
             facts: Some(facts),
+            marks: Marks { drops: &route.policies.drops, lines: &admitted.to_service },
             upgrade: way::upgrade(route, self.request, self.bytes, self.limits),
         };
         way::write_head(&mut head, &sending);

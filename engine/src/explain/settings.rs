@@ -38,7 +38,20 @@ const SETTINGS: [(&str, Show); 10] = [
 ];
 
 /// Keys that are shown elsewhere: what the route wants and does.
-const ELSEWHERE: [&str; 7] = ["path", "group", "without", "to", "respond", "redirect", "echo"];
+const ELSEWHERE: [&str; 12] = [
+    "path",
+    "group",
+    "without",
+    "to",
+    "respond",
+    "redirect",
+    "echo",
+    "allow",
+    "ip",
+    "cors",
+    "rate_limit",
+    "concurrency",
+];
 
 /// Of one route: those of the list, and further ones that some layer says.
 pub(super) fn of(snapshot: &Snapshot, id: RouteId) -> Vec<Setting> {
@@ -69,7 +82,8 @@ fn further(route: &Route, key: &str) -> String {
             let names = conditions.headers.iter().chain(&conditions.query);
             names.map(|(name, _)| &**name).collect::<Vec<_>>().join(", ")
         }
-        "auth" => none(),
+        "auth" if route.is_open_on_purpose => none(),
+        "auth" => "see the chain".to_owned(),
         "headers" => route.headers.as_deref().map_or_else(none, |headers| {
             let of = |edits: &crate::http::edit::Edits| {
                 edits.set.len() + edits.add.len() + edits.remove.len()

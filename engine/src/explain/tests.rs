@@ -1,5 +1,9 @@
 use super::*;
+use crate::auth::Wall;
 use crate::config::{Input, load};
+use crate::time::Mono;
+
+const BEGIN: Now = Now { mono: Mono(0), wall: Wall(0) };
 
 const FILE: &str = "\
 [listener.main]
@@ -69,7 +73,7 @@ fn query(method: &str, target: &str, headers: &[&str]) -> Query {
 }
 
 fn ask(method: &str, target: &str, headers: &[&str]) -> Explanation {
-    explain(&snapshot(), &query(method, target, headers)).expect(target)
+    explain(&snapshot(), &query(method, target, headers), BEGIN).expect(target)
 }
 
 fn chosen(explanation: &Explanation) -> &Chosen {
@@ -140,11 +144,11 @@ fn what_goes_upstream_is_what_a_worker_would_send() {
     has(&told, &["Upgrade: websocket", "Connection: upgrade"]);
     let mut query = query("GET", "/home?q=<b>", &["X-Forwarded-For: 203.0.113.7, 10.0.0.9"]);
     query.from = Some("10.0.0.1".parse().unwrap());
-    let told = explain(&snapshot(), &query).unwrap();
+    let told = explain(&snapshot(), &query, BEGIN).unwrap();
     has(&told, &["client 203.0.113.7 (by its proxy 10.0.0.1)"]);
     has(&told, &["answer 200 text/html, 24 bytes", "hi 203.0.113.7 &lt;b&gt;"]);
     query.from = Some("192.0.2.1".parse().unwrap());
-    has(&explain(&snapshot(), &query).unwrap(), &["client 192.0.2.1"]);
+    has(&explain(&snapshot(), &query, BEGIN).unwrap(), &["client 192.0.2.1"]);
 }
 
 #[test]
@@ -195,11 +199,11 @@ fn the_listener_is_named_by_the_port_or_by_name() {
     let told = ask("GET", "http://127.0.0.1:8092/inside", &[]);
     assert_eq!((told.listener.as_str(), told.own_status()), ("side", Some(204)));
     let mut query = query("GET", "/inside", &[]);
-    assert!(explain(&snapshot(), &query).unwrap().notes[0].contains("--listener"));
+    assert!(explain(&snapshot(), &query, BEGIN).unwrap().notes[0].contains("--listener"));
     query.listener = Some("side".into());
-    assert_eq!(explain(&snapshot(), &query).unwrap().own_status(), Some(204));
+    assert_eq!(explain(&snapshot(), &query, BEGIN).unwrap().own_status(), Some(204));
     query.listener = Some("outside".into());
-    let why = explain(&snapshot(), &query).unwrap_err();
+    let why = explain(&snapshot(), &query, BEGIN).unwrap_err();
     assert_eq!(why, "no listener is called `outside`; there are: main, side");
     let told = ask("GET", "https://api.example.com/users/1#part", &[]);
     assert_eq!(told.notes.len(), 2, "no such port, no TLS: {:?}", told.notes);
@@ -210,7 +214,10 @@ fn what_is_no_request_is_refused() {
     for (target, header) in
         [("h/x", "A: b"), ("ftp://h", "A: b"), ("/", "A"), ("/\r\nB: c", "A: b")]
     {
-        assert!(explain(&snapshot(), &query("GET", target, &[header])).is_err(), "{target:?}");
+        assert!(
+            explain(&snapshot(), &query("GET", target, &[header]), BEGIN).is_err(),
+            "{target:?}"
+        );
     }
 }
 
@@ -277,7 +284,7 @@ fn what_comes_from_the_environment_is_not_shown() {
     let (text, name) = (text.to_owned(), "busbar.toml".to_owned());
     let loaded = load(Input { text, name, base_dir: None, sets: Vec::new(), env: &env });
     let query = query("GET", "/x", &["X-Own: mine"]);
-    let said = explain(&loaded.snapshot.expect("good"), &query).expect("a request").json();
+    let said = explain(&loaded.snapshot.expect("good"), &query, BEGIN).expect("a request").json();
     let said = said.to_string();
     assert!(!said.contains("hunter2"), "{said}");
     for shown in ["GET /x?key=*** ", "Authorization: Bearer ***", "X-Way: a", "X-Own: mine"] {
@@ -288,5 +295,5 @@ fn what_comes_from_the_environment_is_not_shown() {
 #[test]
 fn the_case_of_a_scheme_means_nothing() {
     assert_eq!(chosen(&ask("GET", "HTTP://api.example.com/home", &[])).name, "home");
-    assert!(explain(&snapshot(), &query("GET", "HTTPX://h/", &[])).is_err());
+    assert!(explain(&snapshot(), &query("GET", "HTTPX://h/", &[]), BEGIN).is_err());
 }

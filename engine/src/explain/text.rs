@@ -66,6 +66,7 @@ impl Explanation {
         match &self.outcome {
             Outcome::Route(chosen) => {
                 out.near(self);
+                out.chain(chosen);
                 out.settings(chosen);
                 out.action(chosen);
             }
@@ -127,6 +128,19 @@ impl Lines {
         }
     }
 
+    fn chain(&mut self, chosen: &Chosen) {
+        if let Some(consumer) = &chosen.consumer {
+            self.line("consumer", consumer, "");
+        }
+        for (i, told) in chosen.chain.iter().enumerate() {
+            let label = if i == 0 { "chain" } else { "" };
+            let from = if told.from.is_empty() { "" } else { "  from " };
+            let middle = format!("{:<10} {}{from}{}", told.phase, told.what, told.from);
+            self.line(label, &middle, &told.place);
+            self.line("", &format!("{:<10} {}", "", told.says), "");
+        }
+    }
+
     fn settings(&mut self, chosen: &Chosen) {
         for (i, setting) in chosen.settings.iter().enumerate() {
             let label = if i == 0 { "settings" } else { "" };
@@ -167,6 +181,9 @@ impl Lines {
             }
             Act::Echo => self.line("answer", "200 with the request as it arrived", ""),
             Act::Problem(problem) => self.problem(*problem, ""),
+            Act::Policy(status) => {
+                self.line("answer", &format!("{status}, by a policy"), "");
+            }
         }
         for (i, edit) in chosen.answer_edits.iter().enumerate() {
             self.line(if i == 0 { "answer's fields" } else { "" }, edit, "");

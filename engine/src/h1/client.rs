@@ -9,7 +9,7 @@ use parser::scan::HeadScan;
 use parser::{Field, FieldId, FieldSet, Fields, Limits, Method};
 
 use crate::h1::server::{Request, is_h2c};
-use crate::http::edit::Edits;
+use crate::http::edit::{EditName, Edits};
 use crate::http::forwarded::{is_forwarding_name, is_proxys_own_name, write_forwarded};
 use crate::http::template::{Facts, Place};
 
@@ -31,11 +31,33 @@ pub struct RequestOut<'a> {
     pub request_id: &'a [u8],
     /// What the route changes, and what its variables stand for.
     pub edits: Option<(&'a Edits, &'a Facts<'a>)>,
+    /// What the route's policies take away and write.
+    pub marks: Marks<'a>,
     /// The protocol the client may switch to.
     pub upgrade: Option<&'a [u8]>,
     pub via: bool,
     /// Remaining forwards of an OPTIONS request (RFC 9110 §7.6.2).
     pub max_forwards: Option<u32>,
+}
+
+/// What policies do to a head: fields that do not go on, and whole lines in their place.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Marks<'a> {
+    pub drops: &'a [EditName],
+    pub lines: &'a [u8],
+}
+
+impl Marks<'_> {
+    #[inline]
+    fn drop(&self, field: &Field, head: &[u8]) -> bool {
+        !self.drops.is_empty() && self.names(field, head)
+    }
+
+    /// Out of the way of heads from which nothing is taken.
+    #[inline(never)]
+    fn names(&self, field: &Field, head: &[u8]) -> bool {
+        self.drops.iter().any(|name| name.is_like(field, head))
+    }
 }
 
 /// Appends the request head as it goes to the origin.
@@ -87,6 +109,7 @@ pub fn encode_request(out: &mut Vec<u8>, o: &RequestOut<'_>) {
         write_via(out, request.is_http10());
     }
     write_hop(out, o);
+    out.extend_from_slice(o.marks.lines);
     if let Some((edits, facts)) = o.edits {
         write_edits(out, edits, facts);
     }
@@ -119,6 +142,7 @@ fn keeps_request_field(o: &RequestOut<'_>, field: &Field) -> bool {
     };
     keeps
         && !o.request.is_nominated(o.buf, name)
+        && !o.marks.drop(field, o.buf)
         && !o.edits.is_some_and(|(e, _)| e.replaces(field.id, name))
 }
 
@@ -163,6 +187,8 @@ pub struct AnswerOut<'a> {
     pub date: &'a [u8],
     /// What the route changes, and what its variables stand for.
     pub edits: Option<(&'a Edits, &'a Facts<'a>)>,
+    /// What the route's policies take away and write.
+    pub marks: Marks<'a>,
     pub via: bool,
 }
 
@@ -182,7 +208,8 @@ pub fn encode_answer(out: &mut Vec<u8>, o: &AnswerOut<'_>) {
             true => offers && field.id == FieldId::Upgrade, // which is always nominated
             false => !nominated(name),
         };
-        if keeps && !o.edits.is_some_and(|(e, _)| e.replaces(field.id, name)) {
+        let is_replaced = || o.edits.is_some_and(|(e, _)| e.replaces(field.id, name));
+        if keeps && !is_replaced() && !o.marks.drop(field, buf) {
             runs.keep(out, field);
         }
     }
@@ -204,6 +231,7 @@ pub fn encode_answer(out: &mut Vec<u8>, o: &AnswerOut<'_>) {
         encode::field(out, b"Upgrade", name);
     }
     write_options(out, o, offers || o.upgrade.is_some());
+    out.extend_from_slice(o.marks.lines);
     if let Some((edits, facts)) = o.edits {
         write_edits(out, edits, facts);
     }

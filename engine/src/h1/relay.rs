@@ -83,13 +83,13 @@ impl Body {
     }
 
     /// Takes what it can of `input`. Bytes it does not take are to be shown again, with more
-    /// behind them. `trailers` is scratch; those that `is_nominated` stay on their hop.
+    /// behind them. `trailers` is scratch; those that `is_dropped` says stay on their hop.
     pub fn step(
         &mut self,
         input: &[u8],
         aux: &mut Vec<u8>,
         trailers: &mut Fields,
-        is_nominated: impl Fn(&[u8]) -> bool,
+        is_dropped: impl Fn(&[u8]) -> bool,
     ) -> Result<Step, ParseError> {
         match &mut self.kind {
             Kind::Done => Ok(Step { taken: 0, raw: 0, done: true }),
@@ -109,7 +109,7 @@ impl Body {
                 Ok(Step { taken: input.len(), raw, done: false })
             }
             Kind::Chunked(_) | Kind::Trailers(_) => {
-                self.step_chunked(input, aux, trailers, is_nominated)
+                self.step_chunked(input, aux, trailers, is_dropped)
             }
         }
     }
@@ -132,7 +132,7 @@ impl Body {
         input: &[u8],
         aux: &mut Vec<u8>,
         trailers: &mut Fields,
-        is_nominated: impl Fn(&[u8]) -> bool,
+        is_dropped: impl Fn(&[u8]) -> bool,
     ) -> Result<Step, ParseError> {
         let mut at = 0;
         if let Kind::Chunked(decoder) = &mut self.kind {
@@ -169,7 +169,7 @@ impl Body {
         if self.out == Out::Raw {
             for field in trailers.iter() {
                 let (name, value) = (field.name.of(section), field.value.of(section));
-                if !is_forbidden_trailer(name) && !is_nominated(name) {
+                if !is_forbidden_trailer(name) && !is_dropped(name) {
                     parser::encode::field(aux, name, value);
                 }
             }

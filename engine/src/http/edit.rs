@@ -1,6 +1,6 @@
 //! Changes to fields as data, applied once while a head is encoded.
 
-use parser::FieldId;
+use parser::{Field, FieldId};
 
 use crate::http::template::Template;
 
@@ -53,5 +53,26 @@ pub struct EditName {
 impl EditName {
     pub fn new(name: &str) -> EditName {
         EditName { id: FieldId::of(name.as_bytes()), text: name.into() }
+    }
+
+    /// Whether a field has this name. `head` is what it was read from.
+    #[inline]
+    pub fn is(&self, field: &Field, head: &[u8]) -> bool {
+        self.id == field.id
+            && (self.id != FieldId::Other
+                || self.text.as_bytes().eq_ignore_ascii_case(field.name.of(head)))
+    }
+
+    /// Whether a service can take a field for this one: many make `_` of `-` (RFC 3875 §4.1.18).
+    #[inline]
+    pub fn is_like(&self, field: &Field, head: &[u8]) -> bool {
+        self.is(field, head) || (field.id == FieldId::Other && self.reads_like(field.name.of(head)))
+    }
+
+    /// The same of a name alone.
+    pub fn reads_like(&self, name: &[u8]) -> bool {
+        let plain = |b: &u8| if *b == b'_' { b'-' } else { b.to_ascii_lowercase() };
+        let text = self.text.as_bytes();
+        name.len() == text.len() && name.iter().map(plain).eq(text.iter().map(plain))
     }
 }

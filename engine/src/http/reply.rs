@@ -79,6 +79,7 @@ pub fn write_problem(
         if !details.allow.is_empty() {
             encode::field(out, b"Allow", details.allow.as_bytes());
         }
+        details.lines.iter().for_each(|lines| out.extend_from_slice(lines));
         out.extend_from_slice(b"Cache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\n");
     });
 }
@@ -91,4 +92,6 @@ pub struct ProblemDetails<'a> {
     pub allow: &'a str,
     /// For a trusted peer that asks.
     pub reason: Option<&'a str>,
+    /// Whole lines of further fields.
+    pub lines: [&'a [u8]; 2],
 }

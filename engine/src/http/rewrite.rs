@@ -122,6 +122,7 @@ mod tests {
             path: path.as_bytes(),
             query: query.unwrap_or_default().as_bytes(),
             method: b"GET",
+            consumer: b"",
             request_id: b"",
             route: b"",
             params: &[Span::new(1, 1 + a.len()), Span::new(rest_at, rest_at + rest.len())],

@@ -29,6 +29,7 @@ pub enum Var {
     Path,
     Query,
     Method,
+    Consumer,
     RequestId,
     Route,
     QueryParam(Box<[u8]>),
@@ -47,6 +48,8 @@ pub struct Facts<'a> {
     /// Without `?`.
     pub query: &'a [u8],
     pub method: &'a [u8],
+    /// Who sends it, as far as that is known.
+    pub consumer: &'a [u8],
     pub request_id: &'a [u8],
     pub route: &'a [u8],
     pub params: &'a [Span],
@@ -152,6 +155,7 @@ impl Var {
             Var::Host => escape(facts.host, place.for_host(), out),
             Var::Client => escape(facts.client, place.plain(), out),
             Var::Method => escape(facts.method, place.plain(), out),
+            Var::Consumer => escape(facts.consumer, place.plain(), out),
             Var::RequestId => escape(facts.request_id, place.plain(), out),
             Var::Route => escape(facts.route, place.plain(), out),
             Var::QueryParam(name) => {
@@ -233,6 +237,7 @@ mod tests {
                 path: &self.path,
                 query: &self.query,
                 method: b"GET",
+                consumer: b"acme",
                 request_id: b"0123",
                 route: b"app",
                 params: &self.params,
@@ -249,9 +254,9 @@ mod tests {
     #[test]
     fn every_variable_stands_for_its_fact() {
         let world = World::new("/a/b%20c", "q=x%20y&z", "example.com", b"deep");
-        let text = "{client}|{host}|{path}|{query}|{method}|{request_id}|{route}|{rest}|{*rest}|\
+        let text = "{client}|{host}|{path}|{query}|{method}|{consumer}|{request_id}|{route}|{rest}|{*rest}|\
                     {query.q}|{query.z}|{query.none}|{header.x-evil}|{header.none}|{{}}";
-        let expect = "203.0.113.7|example.com|/a/b%20c|q=x%20y&z|GET|0123|app|a/b%20c|a/b%20c|\
+        let expect = "203.0.113.7|example.com|/a/b%20c|q=x%20y&z|GET|acme|0123|app|a/b%20c|a/b%20c|\
                       x y|||deep||{}";
         assert_eq!(world.render(text, Place::Text), expect);
     }

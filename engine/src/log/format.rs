@@ -41,6 +41,7 @@ fields! {
     Route = "route" true,
     Upstream = "upstream" true,
     Endpoint = "endpoint" true,
+    Consumer = "consumer" true,
     Status = "status" true,
     Reason = "reason" true,
     BytesIn = "bytes_in" true,
@@ -132,6 +133,7 @@ fn json(out: &mut Vec<u8>, r: &Record<'_>, fields: Fields) {
             Field::Route => text(out, r.route),
             Field::Upstream => text(out, r.upstream),
             Field::Endpoint => text(out, r.endpoint),
+            Field::Consumer => text(out, r.consumer),
             Field::RequestId => text(out, r.request_id),
             Field::Query => text(out, r.query),
             Field::UserAgent => text(out, r.user_agent),
@@ -186,10 +188,14 @@ fn escape(out: &mut Vec<u8>, bytes: &[u8]) {
     }
 }
 
-/// `client - - [time] "method path HTTP/1.1" status bytes "referer" "user agent"`.
+/// `client - consumer [time] "method path HTTP/1.1" status bytes "referer" "user agent"`.
 fn combined(out: &mut Vec<u8>, r: &Record<'_>, query: bool) {
     plain(out, if r.client.is_empty() { b"-" } else { r.client });
-    out.extend_from_slice(b" - - [");
+    out.extend_from_slice(b" - ");
+    // A user is one word.
+    let is_word = !r.consumer.is_empty() && r.consumer.iter().all(u8::is_ascii_graphic);
+    plain(out, if is_word { r.consumer } else { b"-" });
+    out.extend_from_slice(b" [");
     common_time(out, r.time_us);
     out.extend_from_slice(b"] \"");
     plain(out, r.method);

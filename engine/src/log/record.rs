@@ -95,6 +95,8 @@ record! {
         route,
         upstream,
         endpoint,
+        /// Who it was, when that was found out.
+        consumer,
         request_id,
         user_agent,
         referer,

@@ -37,6 +37,9 @@ pub struct Facts {
     pub standing: Standing,
     pub hangs: u64,
     pub log_dropped: u64,
+    /// Times that the table of rate limits was full, and keys in it.
+    pub limit_full: u64,
+    pub limit_keys: u64,
     /// Microseconds since each worker handed its numbers over.
     pub silence_us: Vec<u64>,
     /// By worker, as it last said.
@@ -149,17 +152,29 @@ fn exchanges(out: &mut Out, totals: &Totals) {
     out.sizes(&names::RESPONSE_SIZE, &whole.answer_bytes, whole.bytes_out);
     out.head(&names::REFUSALS);
     for reason in Reason::ALL.iter().filter(|r| **r != Reason::None) {
-        let count = whole.reasons[reason.index()];
+        let count = whole.reasons.0[reason.index()];
         if count > 0 {
             out.row(&[("reason", reason.word())]).line(&names::REFUSALS, count);
         }
     }
+    out.head(&names::POLICY_REFUSALS);
+    for (name, row) in totals.routes.rows().chain([("", &whole.unrouted)]) {
+        let Some(refusals) = &row.refusals else { continue };
+        let counts = Reason::ALL.iter().zip(refusals.0).filter(|(_, count)| *count > 0);
+        for (reason, count) in counts {
+            let labels = [("route", name), ("reason", reason.word())];
+            out.row(&labels).line(&names::POLICY_REFUSALS, count);
+        }
+    }
+    out.one(&names::DRY_REFUSALS, whole.dry_refusals);
     out.head(&names::OWN_DURATION);
     out.times(&names::OWN_DURATION, &whole.own);
 }
 
 fn process(out: &mut Out, totals: &Totals, facts: &Facts) {
     let (whole, standing) = (&totals.whole, &facts.standing);
+    out.one(&names::LIMIT_FULL, facts.limit_full);
+    out.one(&names::LIMIT_KEYS, facts.limit_keys);
     out.one(&names::IN_FLIGHT, standing.requests);
     out.one(&names::TUNNELS, standing.tunnels);
     out.head(&names::TUNNEL_BYTES);

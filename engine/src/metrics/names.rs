@@ -54,6 +54,10 @@ metrics! {
         "Sizes of whole answers.",
     REFUSALS = "busbar_refusals" Counter ["reason"]
         "Exchanges that did not go as the service answered, by the one-word reason.",
+    POLICY_REFUSALS = "busbar_policy_refusals" Counter ["route", "reason"]
+        "Those of them that a policy of the route refused.",
+    DRY_REFUSALS = "busbar_rate_limit_dry_run" Counter []
+        "Requests that rate limits would have refused, but for their dry_run.",
     OWN_DURATION = "busbar_own_duration_seconds" Histogram []
         "The part of an exchange that is not waiting for the service.",
     UPSTREAM_REQUESTS = "busbar_upstream_requests" Counter ["upstream", "class"]
@@ -62,6 +66,10 @@ metrics! {
         "From the sending of a request to the head of its answer.",
     UPSTREAM_QUANTILES = "busbar_upstream_first_byte_quantiles_seconds" Summary ["upstream"]
         "Quantiles of the same.",
+    LIMIT_FULL = "busbar_rate_limit_full" Counter []
+        "Times that a new key found no place among those that rate limits count.",
+    LIMIT_KEYS = "busbar_rate_limit_keys" Gauge []
+        "Keys that rate limits counted when they were last looked through, within a minute.",
     IN_FLIGHT = "busbar_requests_in_flight" Gauge []
         "Connections with a request under way.",
     TUNNELS = "busbar_tunnels_open" Gauge []

@@ -17,6 +17,13 @@ macro_rules! reasons {
             pub const fn index(self) -> usize {
                 self as usize
             }
+
+            /// A policy has refused.
+            #[inline]
+            pub const fn is_of_policy(self) -> bool {
+                let first = Reason::AddressDenied as usize;
+                self as usize >= first && self as usize <= Reason::Concurrency as usize
+            }
         }
     };
 }
@@ -45,6 +52,24 @@ reasons! {
     Version = "version",
     /// A path that can't be rewritten as the route says.
     Rewrite = "rewrite",
+    /// From an address that may not.
+    AddressDenied = "address_denied",
+    /// No credential came with it.
+    NoCredential = "no_credential",
+    /// A credential that proves nothing.
+    BadCredential = "bad_credential",
+    /// A credential that was good once, or is not yet.
+    ExpiredCredential = "expired_credential",
+    /// Who it is is known, and may not.
+    Forbidden = "forbidden",
+    /// Credentials can't be checked now.
+    AuthUnavailable = "auth_unavailable",
+    /// More than a rate allows.
+    RateLimited = "rate_limited",
+    /// No memory for one more key of a limit that refuses then.
+    LimitsFull = "limits_full",
+    /// More at one time than may be.
+    Concurrency = "concurrency",
     /// The client hung up.
     ClientGone = "client_gone",
     /// The client stopped sending its body or taking its answer.

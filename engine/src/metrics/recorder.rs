@@ -166,6 +166,8 @@ pub struct Row {
     pub times: Times,
     pub bytes_in: u64,
     pub bytes_out: u64,
+    /// What policies refused, once they did.
+    pub refusals: Option<Box<Reasons>>,
     touched: bool,
 }
 
@@ -177,6 +179,9 @@ impl Row {
         self.times.absorb(&mut other.times);
         self.bytes_in += std::mem::take(&mut other.bytes_in);
         self.bytes_out += std::mem::take(&mut other.bytes_out);
+        if let Some(theirs) = &mut other.refusals {
+            self.refusals.get_or_insert_default().absorb(theirs);
+        }
         other.touched = false;
     }
 
@@ -220,12 +225,30 @@ impl<const HISTOGRAMS_MAX: usize> Rows<HISTOGRAMS_MAX> {
     }
 }
 
+/// A count for each [`Reason`], by its index.
+#[derive(Clone, Debug)]
+pub struct Reasons(pub [u64; Reason::ALL.len()]);
+
+impl Default for Reasons {
+    fn default() -> Reasons {
+        Reasons([0; Reason::ALL.len()])
+    }
+}
+
+impl Reasons {
+    fn absorb(&mut self, other: &mut Reasons) {
+        for (mine, theirs) in self.0.iter_mut().zip(&mut other.0) {
+            *mine += std::mem::take(theirs);
+        }
+    }
+}
+
 /// What a worker counts beside routes and upstreams.
 #[derive(Clone, Debug, Default)]
 pub struct Whole {
     pub classes: Classes,
     /// By [`Reason::index`].
-    pub reasons: [u64; Reason::ALL.len()],
+    pub reasons: Reasons,
     pub times: Times,
     /// Exchanges that were answered before they had a route.
     pub unrouted: Row,
@@ -242,6 +265,8 @@ pub struct Whole {
     /// Exchanges that took a pooled connection.
     pub reused: u64,
     pub retries: u64,
+    /// What limits would have refused, but for their `dry_run`.
+    pub dry_refusals: u64,
 }
 
 impl Whole {
@@ -253,7 +278,7 @@ impl Whole {
             }
         }
         add(&mut self.classes, &mut other.classes);
-        add(&mut self.reasons, &mut other.reasons);
+        self.reasons.absorb(&mut other.reasons);
         add(&mut self.request_bytes, &mut other.request_bytes);
         add(&mut self.answer_bytes, &mut other.answer_bytes);
         self.times.absorb(&mut other.times);
@@ -268,6 +293,7 @@ impl Whole {
             (&mut self.upstream_connections, &mut other.upstream_connections),
             (&mut self.reused, &mut other.reused),
             (&mut self.retries, &mut other.retries),
+            (&mut self.dry_refusals, &mut other.dry_refusals),
         ];
         for (mine, theirs) in pairs {
             *mine += std::mem::take(theirs);
@@ -302,7 +328,7 @@ impl Recorder {
         let class = usize::from(x.status / 100).min(5);
         let whole = &mut self.whole;
         whole.classes[class] += 1;
-        whole.reasons[x.reason.index()] += 1;
+        whole.reasons.0[x.reason.index()] += 1;
         let place = Place::of(x.time_us);
         whole.times.record(x.time_us, place);
         whole.own.record(x.own_us, Place::of(x.own_us));
@@ -318,6 +344,9 @@ impl Recorder {
         row.times.record(x.time_us, place);
         row.bytes_in += x.bytes_in;
         row.bytes_out += x.bytes_out;
+        if x.reason.is_of_policy() {
+            row.refusals.get_or_insert_default().0[x.reason.index()] += 1;
+        }
         if let Some(key) = x.upstream {
             let row = self.upstreams.touch(key);
             row.classes[class] += 1;
@@ -352,7 +381,7 @@ mod tests {
         recorder.exchange(&Exchanged { status: 0, reason: Reason::ClientGone, ..x });
         recorder.exchange(&Exchanged { route: None, upstream: None, status: 404, ..x });
         assert_eq!(recorder.whole.classes, [1, 0, 1, 0, 1, 0]);
-        assert_eq!(recorder.whole.reasons[Reason::ClientGone.index()], 1);
+        assert_eq!(recorder.whole.reasons.0[Reason::ClientGone.index()], 1);
         assert_eq!(recorder.whole.answer_bytes[5], 3);
         let mut seen = Vec::new();
         recorder.routes.drain(|key, row| seen.push((key, row.count(), row.times.sum_us)));

@@ -12,6 +12,7 @@
 
 pub mod alarm;
 pub mod buf;
+pub mod offload;
 pub mod slot;
 pub mod timer;
 

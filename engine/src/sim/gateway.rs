@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::config::{self, Input};
 use crate::control::bounds::Counted;
 use crate::control::drain::{Drain, Step};
+use crate::control::limits::Limits;
 use crate::control::publish::Publisher;
 use crate::control::resolver::Names;
 use crate::control::sockets::Sockets;
@@ -45,6 +46,7 @@ pub struct Gateway {
     publisher: Publisher,
     sockets: Sockets,
     counted: Counted,
+    limits: Limits,
     mailboxes: Vec<Mailbox>,
     outbox: Outbox,
     learned: Learned,
@@ -70,6 +72,7 @@ impl Gateway {
             publisher: Publisher::new(workers),
             sockets: Sockets::new(workers),
             counted: Counted::with_descriptors(20_000, workers, seed),
+            limits: Limits::new(workers),
             mailboxes: Vec::new(),
             outbox: Outbox::new(|| {}),
             learned: Learned::new(workers),
@@ -90,6 +93,9 @@ impl Gateway {
                 adoption,
                 peers: peers.clone(),
                 outbox: gateway.outbox.clone(),
+                mailbox: gateway.mailboxes[id].clone(),
+                offload: Default::default(),
+                hasher: crate::worker::hasher([seed as u8; 16]),
                 buf_bytes_max,
                 seed: [seed as u8 ^ id as u8; 16],
             };
@@ -139,7 +145,7 @@ impl Gateway {
     }
 
     fn adoptions(&mut self, text: &str) -> Vec<Adoption> {
-        let snapshot = snapshot(text);
+        let mut snapshot = snapshot(text);
         let derived = self.counted.check(&snapshot).expect("descriptors suffice");
         let plan = match self.sockets.plan(&snapshot) {
             Ok(plan) => plan,
@@ -148,12 +154,13 @@ impl Gateway {
                 return Vec::new();
             }
         };
+        self.limits.give(&mut snapshot);
         let snapshot = self.publisher.publish(snapshot, now());
         let bounds = self.counted.adopt(&snapshot, derived);
         self.learned.adopt(&snapshot);
         let taken = self.sockets.take(plan);
         let no_logs = taken.0.iter().map(|_| None).collect();
-        adoptions(&snapshot, &bounds, taken, no_logs, &self.counted, &Names::default())
+        adoptions(&snapshot, &bounds, taken, no_logs, &self.counted, &Names::default(), &[])
     }
 
     /// Publishes another configuration; workers are told one after the other, and adopt it at their
@@ -193,6 +200,7 @@ impl Gateway {
                 | FromWorker::Failed(_)
                 | FromWorker::Pong
                 | FromWorker::Untrusted(_)
+                | FromWorker::WantsKeys(..)
                 | FromWorker::States(..) => {}
             }
         }

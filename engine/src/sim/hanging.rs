@@ -9,11 +9,11 @@ use crate::rt;
 use crate::sim::exec::{self, spawn};
 use crate::sim::fault::Faults;
 use crate::sim::gateway::snapshot;
-use crate::worker::mailbox::{Adoption, FromWorker, Outbox, Slot, ToWorker, mailbox};
+use crate::worker::mailbox::{Adoption, FromWorker, Mailbox, Outbox, Slot, ToWorker, mailbox};
 use crate::worker::{self, Seat, Worker};
 
 /// A worker's real life on a mailbox.
-fn live(id: u32, slot: Slot, outbox: Outbox) {
+fn live(id: u32, mailbox: Mailbox, slot: Slot, outbox: Outbox) {
     let adoption = Adoption {
         log: None,
         snapshot: Arc::new(snapshot("[route.all]\nrespond = \"ok\"\n")),
@@ -22,6 +22,7 @@ fn live(id: u32, slot: Slot, outbox: Outbox) {
         opened: Vec::new(),
         sockets: Box::default(),
         resolved: Vec::new(),
+        keys: Vec::new(),
     };
     let seat = Seat {
         id,
@@ -29,6 +30,9 @@ fn live(id: u32, slot: Slot, outbox: Outbox) {
         adoption,
         peers: None,
         outbox,
+        mailbox,
+        offload: Default::default(),
+        hasher: worker::hasher([0; 16]),
         buf_bytes_max: 1 << 20,
         seed: [0; 16],
     };
@@ -47,7 +51,7 @@ fn workers_in_the_simulated_world_answer() {
     exec::run(1, Faults::default(), false, move || {
         let outbox = Outbox::new(|| {});
         let (first, slot) = mailbox().expect("simulated");
-        live(0, slot, outbox.clone());
+        live(0, first.clone(), slot, outbox.clone());
         let (second, slot) = mailbox().expect("simulated");
         let mut slot = Some(slot);
         let control = async move {
@@ -65,7 +69,7 @@ fn workers_in_the_simulated_world_answer() {
                 if second == 5
                     && let Some(slot) = slot.take()
                 {
-                    live(1, slot, outbox.clone());
+                    live(1, mailboxes[1].clone(), slot, outbox.clone());
                 }
             }
             mailboxes.iter().for_each(|mailbox| _ = mailbox.send(ToWorker::Drain));

@@ -19,8 +19,10 @@ impl Worker {
             ToWorker::Adopt(adoption) => {
                 let generation = adoption.snapshot.generation;
                 let before = self.view();
+                let seed = self.rng.borrow_mut().next_u64();
+                let seat = (self.id, self.workers);
                 let view =
-                    View::new(adoption.snapshot.clone(), (self.id, self.workers), Some(&before));
+                    View::new(adoption.snapshot.clone(), seat, seed, &self.bells, Some(&before));
                 self.view.replace(Rc::new(view));
                 self.adopt(*adoption, &before);
                 self.outbox.tell(self.id, FromWorker::Adopted(generation));
@@ -43,6 +45,9 @@ impl Worker {
             ToWorker::States(asked) => self.tell_states(&asked),
             ToWorker::Settled(generation) => self.settled(generation),
             ToWorker::Arrive(arrival) => self.arrive(arrival),
+            ToWorker::Found(ticket, answer) => self.asks.answer(ticket, answer),
+            ToWorker::PlaceFree => self.view().desks.iter().for_each(|desk| desk.serve()),
+            ToWorker::Keys(keys) => self.view().take_keys(&keys),
         }
     }
 
@@ -69,6 +74,7 @@ impl Worker {
     pub(super) fn adopt(self: &Rc<Worker>, adoption: Adoption, before: &Rc<View>) {
         let view = self.view();
         adoption.resolved.iter().for_each(|resolved| view.resolve(resolved));
+        adoption.keys.iter().for_each(|keys| view.take_keys(keys));
         if adoption.clients.is_some() {
             self.clients.replace(adoption.clients);
         }

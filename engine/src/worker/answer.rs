@@ -10,6 +10,7 @@ use crate::h1::relay::{Body, Out};
 use crate::rt::{self, Buf, Stop, Stream, Watch};
 use crate::time::Mono;
 use crate::worker::Scratch;
+use crate::worker::admit::answer_marks;
 use crate::worker::exchange::Exchange;
 use crate::worker::outcome::Failure;
 use crate::worker::relay::{Gate, Stint};
@@ -219,6 +220,7 @@ fn look(
             upgrade,
             date: &date,
             edits: edits.zip(facts.as_ref()),
+            marks: answer_marks(x),
             via: x.view.snapshot.server.via,
         };
         out.ready();

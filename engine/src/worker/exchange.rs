@@ -22,6 +22,7 @@ use crate::http::rewrite::{Refused, Rewrite};
 use crate::http::template::Facts;
 use crate::ids::UpstreamId;
 use crate::metrics::reason::Reason;
+use crate::policy::{Admitted, Outcome, Refusal};
 use crate::router::Params;
 use crate::rt::{self, Buf, Half};
 use crate::snapshot::{Route, Upstream};
@@ -29,6 +30,7 @@ use crate::time::Mono;
 use crate::upstream::retry::{self, Retry, may_retry};
 use crate::upstream::{Tried, balance};
 use crate::way::{self, REQUEST_ID_MAX, Routed, Sending};
+use crate::worker::admit::{self, request_marks};
 use crate::worker::answer::{Answered, Failed, answer};
 use crate::worker::conn::Conn;
 use crate::worker::dial::{Lease, lease};
@@ -52,6 +54,8 @@ pub struct Exchange<'a> {
     pub params: &'a Params,
     pub request_id: RequestId,
     pub client: AddressText,
+    /// What policies have left behind, where there are some.
+    pub admitted: Option<Box<Admitted>>,
     pub trusted: bool,
     pub started: Mono,
     /// The route's hard total, or never.
@@ -172,7 +176,8 @@ impl Exchange<'_> {
             client: self.client.as_bytes(),
             host: request.host(bytes).unwrap_or_default(),
             path: request.path(bytes),
-            query: request.query(bytes).unwrap_or_default(),
+            query: self.query().unwrap_or_default(),
+            consumer: self.consumer(),
             method: request.method_text(bytes),
             request_id: self.request_id.as_bytes(),
             route: self.route.name.as_bytes(),
@@ -180,6 +185,22 @@ impl Exchange<'_> {
             fields: &request.head.fields,
             head: bytes,
         }
+    }
+
+    /// The query that goes on: without what proves who it is.
+    pub fn query(&self) -> Option<&[u8]> {
+        match self.admitted.as_deref() {
+            Some(admitted) if admitted.has_query => {
+                Some(&admitted.query[..]).filter(|query| !query.is_empty())
+            }
+            _ => self.request.query(self.bytes), // Fast path.
+        }
+    }
+
+    /// The name of who sends it, empty when nobody has asked.
+    pub fn consumer(&self) -> &[u8] {
+        let consumers = &self.view.snapshot.consumers;
+        self.admitted.as_deref().map_or(&[], |admitted| admitted.consumer(consumers))
     }
 
     /// The protocol this request may switch to.
@@ -195,7 +216,10 @@ impl Exchange<'_> {
         aux: &mut Scratch<'_>,
     ) -> Result<Step, ParseError> {
         let mut trailers = self.conn.w.trailers.borrow_mut();
-        body.step(input, aux, &mut trailers, |name| self.request.is_nominated(self.bytes, name))
+        let drops = &self.route.policies.drops;
+        body.step(input, aux, &mut trailers, |name| {
+            self.request.is_nominated(self.bytes, name) || drops.iter().any(|d| d.reads_like(name))
+        })
     }
 
     fn limits(&self) -> parser::Limits {
@@ -209,13 +233,33 @@ pub async fn exchange(conn: &Conn, buf: &mut Buf, request: &mut Request) -> Next
     let view = conn.view();
     let mut params = Params::default();
     let (snapshot, router) = (&*view.snapshot, conn.router(&view));
+    let guarded = match conn.listener(&view).guards.is_empty() {
+        true => Ok(None), // Fast path.
+        false => admit::guard(conn, &view, request, buf.filled()).map(Some),
+    };
     let routed = way::find(snapshot, router, view.relaxed, buf.filled(), request, &mut params);
     let from = From::now(conn, started, buf.len());
+    let admitted = match guarded {
+        Ok(admitted) => admitted,
+        Err((refusal, admitted)) => {
+            let done = own::stopped(conn, buf, request, refusal, &admitted).await;
+            conn.w.give_admitted(admitted);
+            learn_unrouted(conn, &view, request, buf.filled(), &done, from);
+            return finish(conn, buf, view, done).await;
+        }
+    };
     let done = match routed {
         Routed::Route(id, route) => {
-            let x = begin(conn, &view, buf.filled(), request, route, &params, started);
-            let done = act(&x).await;
+            let mut x = begin(conn, &view, buf.filled(), request, route, &params, started);
+            x.admitted = admitted;
+            let done = match admit(&mut x).await {
+                None => act(&x).await,
+                Some(done) => done,
+            };
             learn(&x, id, &done, from);
+            if let Some(admitted) = x.admitted.take() {
+                conn.w.give_admitted(admitted);
+            }
             return finish(conn, buf, view, done).await;
         }
         Routed::Slash(_) => own::slash_redirect(conn, buf.filled(), request).await,
@@ -262,6 +306,7 @@ fn begin<'a>(
         params,
         request_id: RequestId::new(conn, request, bytes, trusted),
         client,
+        admitted: None,
         trusted,
         started,
         deadline: route.deadline.map_or(Mono::NEVER, |d| started.after(d)),
@@ -291,6 +336,27 @@ fn tell_untrusted(conn: &Conn) {
     }
 }
 
+/// Asks the listener's and the route's policies. `None`: the request is let through.
+async fn admit(x: &mut Exchange<'_>) -> Option<Done> {
+    if x.route.policies.is_empty() {
+        return None; // Fast path.
+    }
+    let said = match admit::now(x) {
+        // Boxed: each exchange would have its room.
+        Outcome::Ask(ask) => match Box::pin(admit::later(x, ask)).await {
+            Ok(said) => said,
+            Err(failure) => return Some(own::fail(x, failure).await),
+        },
+        said => said,
+    };
+    match said {
+        Outcome::Pass => None,
+        Outcome::Refuse(refusal) => Some(own::refused(x, refusal).await),
+        Outcome::Reply(status, reason) => Some(own::policy_reply(x, status, reason).await),
+        Outcome::Ask(_) => Some(own::refused(x, Refusal::AUTH_UNAVAILABLE).await),
+    }
+}
+
 async fn act(x: &Exchange<'_>) -> Done {
     if way::is_too_long(x.route, x.request) {
         return own::fail(x, Failure::BodyTooLarge).await;
@@ -310,6 +376,7 @@ async fn proxy(x: &Exchange<'_>, to: &To) -> Done {
     x.upstream.set(Some(id));
     let due = x.route.timeout.map_or(Mono::NEVER, |t| x.started.after(t));
     let sent_as = match x.route.rewrite.as_deref() {
+        None if x.admitted.as_deref().is_some_and(|a| a.has_query) => Some(without_key(x)),
         None => None, // Fast path.
         Some(rewrite) => match rewritten(x, rewrite) {
             Ok(sent_as) => Some(sent_as),
@@ -363,6 +430,18 @@ fn rewritten<'a>(x: &Exchange<'a>, rewrite: &Rewrite) -> Result<Rewritten<'a>, R
     let (mut bytes, mut spare) = (x.conn.w.scratch(), x.conn.w.scratch());
     let host_at = way::rewrite(rewrite, x.route, x.request, &x.facts(), &mut bytes, &mut spare)?;
     Ok(Rewritten { bytes, host_at })
+}
+
+/// The target as it came, but for the credentials in its query.
+fn without_key<'x>(x: &'x Exchange<'_>) -> Rewritten<'x> {
+    let mut bytes = x.conn.w.scratch();
+    bytes.extend_from_slice(x.request.path_sent(x.bytes));
+    if let Some(query) = x.query() {
+        bytes.push(b'?');
+        bytes.extend_from_slice(query);
+    }
+    let host_at = bytes.len();
+    Rewritten { bytes, host_at }
 }
 
 /// What is known when an attempt came to nothing.
@@ -465,6 +544,7 @@ fn write_head(x: &Exchange<'_>, lease: &Lease, sent_as: Option<&Rewritten<'_>>, 
         via: x.view.snapshot.server.via,
         request_id: x.request_id.as_bytes(),
         facts: facts.as_ref(),
+        marks: request_marks(x),
         upgrade: x.upgrade(),
     };
     way::write_head(out, &sending);

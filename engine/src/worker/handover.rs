@@ -91,6 +91,13 @@ pub struct Arrivals {
 }
 
 impl Others {
+    /// Tells another worker that a place among those served at one time is free.
+    pub(super) fn ring(&self, worker: usize) {
+        if let Some(mailbox) = self.peers.as_ref().and_then(|peers| peers.mailboxes.get(worker)) {
+            mailbox.send(ToWorker::PlaceFree);
+        }
+    }
+
     pub(super) fn new(peers: Option<Arc<Peers>>) -> Others {
         Others { peers, ..Others::default() }
     }

@@ -11,6 +11,7 @@ use crate::log::format::{Field, Format};
 use crate::log::record::Record;
 use crate::metrics::reason::Reason;
 use crate::metrics::recorder::Exchanged;
+use crate::policy::identify::without_credentials;
 use crate::rt;
 use crate::snapshot::AccessLog;
 use crate::time::Mono;
@@ -91,13 +92,20 @@ pub fn learn(x: &Exchange<'_>, id: RouteId, done: &Done, from: From) {
     x.conn.w.recorder.borrow_mut().exchange(&exchanged);
     let Some(log) = x.view.snapshot.log.as_ref() else { return }; // Fast path.
     let target = noted.target.borrow();
+    let mut query = x.conn.w.scratch();
+    if log.format.has_query() {
+        let came = x.request.query(x.bytes).unwrap_or_default();
+        without_credentials(&x.view.snapshot.auths, came, &mut query);
+    }
     let known = Known {
         route: x.route.name.as_bytes(),
         upstream: upstream.map_or(&[][..], |id| x.view.snapshot.upstream(id).name.as_bytes()),
         endpoint: target.as_deref().map_or(&[][..], |target| target.text.as_bytes()),
         client: x.client.as_bytes(),
         request_id: x.request_id.as_bytes(),
+        consumer: x.consumer(),
         attempts: noted.attempts.get(),
+        query: &query,
     };
     write(x.conn, x.view, log, Some(x.request), x.bytes, &exchanged, &known);
 }
@@ -123,8 +131,14 @@ pub fn learn_unrouted(
     };
     conn.w.recorder.borrow_mut().exchange(&exchanged);
     let Some(log) = view.snapshot.log.as_ref() else { return };
-    let known = Known { client: conn.peer_text.as_bytes(), ..Known::default() };
     let request = Some(request).filter(|request| request.is_read);
+    let mut query = conn.w.scratch();
+    if log.format.has_query() {
+        let came = request.and_then(|request| request.query(bytes)).unwrap_or_default();
+        without_credentials(&view.snapshot.auths, came, &mut query);
+    }
+    let client = conn.peer_text.as_bytes();
+    let known = Known { client, query: &query, ..Known::default() };
     write(conn, view, log, request, bytes, &exchanged, &known);
 }
 
@@ -152,7 +166,10 @@ struct Known<'a> {
     endpoint: &'a [u8],
     client: &'a [u8],
     request_id: &'a [u8],
+    consumer: &'a [u8],
     attempts: u16,
+    /// Without credentials; empty where no line shows it.
+    query: &'a [u8],
 }
 
 /// Whether an exchange has a line.
@@ -191,7 +208,6 @@ fn write(
         true => named(name).unwrap_or_default(),
         false => &[],
     };
-    let query = request.filter(|_| log.format.has_query()).and_then(|r| r.query(bytes));
     let record = Record {
         time_us: rt::wall_us().saturating_sub(x.time_us),
         generation: view.snapshot.generation,
@@ -208,10 +224,11 @@ fn write(
         method: request.map_or(&[][..], |r| r.method_text(bytes)),
         host: request.and_then(|r| r.host(bytes)).unwrap_or_default(),
         path: request.map_or(&[][..], |r| r.target.path.of(bytes)),
-        query: query.unwrap_or_default(),
+        query: known.query,
         route: known.route,
         upstream: known.upstream,
         endpoint: known.endpoint,
+        consumer: known.consumer,
         request_id: known.request_id,
         user_agent: field(Field::UserAgent, b"user-agent"),
         referer: field(Field::Referer, b"referer"),
@@ -229,6 +246,13 @@ pub fn reason_of(problem: crate::http::problem::Problem) -> Reason {
         P::BadRequest => Reason::BadRequest,
         P::EncodedSlash => Reason::EncodedSlash,
         P::BadRewrite => Reason::Rewrite,
+        P::Unauthenticated => Reason::NoCredential,
+        P::BadCredential => Reason::BadCredential,
+        P::Forbidden => Reason::Forbidden,
+        P::AddressDenied => Reason::AddressDenied,
+        P::RateLimited => Reason::RateLimited,
+        P::AuthUnavailable => Reason::AuthUnavailable,
+        P::TooManyAtOnce | P::TooManyOfYours => Reason::Concurrency,
         P::NotFound => Reason::NoRoute,
         P::MethodNotAllowed => Reason::Method,
         P::RequestTimeout => Reason::HeadTimeout,

@@ -3,11 +3,14 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use crate::auth::fetch::Fetch;
+use crate::auth::jwks::KeySet;
 use crate::ids::{Key, ListenerId, SocketId};
 use crate::limit::clients::ClientCounts;
 use crate::log::ring::Producer;
 use crate::metrics::expose::Standing;
 use crate::metrics::recorder::Recorder;
+use crate::policy::Answer;
 use crate::rt::Ran;
 use crate::rt::alarm::Alarm;
 use crate::snapshot::Snapshot;
@@ -15,6 +18,7 @@ use crate::upstream::Resolved;
 use crate::upstream::state::TargetState;
 use crate::worker::Report;
 use crate::worker::accept::{Bounds, Socket};
+use crate::worker::asks::Ticket;
 use crate::worker::handover::Arrival;
 use crate::worker::post::{self, Post};
 
@@ -41,6 +45,8 @@ pub struct Adoption {
     pub resolved: Vec<Resolved>,
     /// With the first configuration that has an access log.
     pub log: Option<LogEnd>,
+    /// Issuers' keys, as far as they are known.
+    pub keys: Vec<Arc<IssuerKeys>>,
 }
 
 #[derive(Debug)]
@@ -65,6 +71,19 @@ pub enum ToWorker {
     Settled(u64),
     /// From another worker: a connection that it has accepted.
     Arrive(Arrival),
+    /// What one of its questions came to.
+    Found(Ticket, Answer),
+    /// From another worker: a place among those served at one time is free.
+    PlaceFree,
+    /// An issuer's keys, newer than what it has.
+    Keys(Arc<IssuerKeys>),
+}
+
+/// Keys of an issuer, and where they were fetched.
+#[derive(Debug)]
+pub struct IssuerKeys {
+    pub from: Fetch,
+    pub keys: Arc<KeySet>,
 }
 
 /// Upstreams whose states are asked, and the number of the ask.
@@ -89,6 +108,8 @@ pub enum FromWorker {
     Closed(SocketId),
     /// It is there, and takes its messages.
     Pong,
+    /// A token names a key that it does not have: are there newer ones?
+    WantsKeys(Box<Fetch>, Ticket),
     /// The answer to an ask: by upstream, those which it has.
     States(u64, Vec<(Key, Vec<TargetState>)>),
     /// It has ended.
@@ -120,6 +141,7 @@ impl Mailbox {
     /// The others always arrive, for nobody would say them again. They are few: one ping and one
     /// spare recorder until the answer, the stages of one drain, and configurations, of which
     /// control makes no more while too many wait (`control/reload.rs`), each settled once.
+    /// Each question is answered once, and keys are fetched seldom.
     /// Connections from other workers have a bound of their own (`worker/balance.rs`).
     pub fn send(&self, message: ToWorker) -> bool {
         match message {
@@ -132,7 +154,10 @@ impl Mailbox {
             | ToWorker::Ping
             | ToWorker::Numbers(_)
             | ToWorker::Settled(_)
-            | ToWorker::Arrive(_) => {
+            | ToWorker::Arrive(_)
+            | ToWorker::Found(..)
+            | ToWorker::PlaceFree
+            | ToWorker::Keys(_) => {
                 self.0.send(message);
                 true
             }

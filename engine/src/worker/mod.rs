@@ -7,13 +7,17 @@
 //! ```
 
 mod accept;
+mod admit;
 mod adopt;
 mod answer;
+pub mod asks;
 mod balance;
+mod bells;
 mod conn;
 mod dial;
 mod echo;
 mod exchange;
+mod find_out;
 mod handover;
 mod learn;
 pub mod mailbox;
@@ -21,6 +25,7 @@ pub mod outcome;
 mod own;
 mod post;
 mod relay;
+mod scratch;
 mod send;
 mod tunnel;
 pub mod view;
@@ -34,12 +39,14 @@ use std::task::{Poll, Waker};
 use std::time::Duration;
 
 use crate::h1::client::Answer;
-use crate::h1::relay::Body;
 use crate::h1::server::Request;
 use crate::http::date::{DATE_LEN, DateCache};
 use crate::limit::clients::ClientCounts;
+use crate::limit::concurrency::Bells;
 use crate::metrics::recorder::Recorder;
+use crate::policy::Admitted;
 use crate::rng::Rng;
+use crate::rt::offload::Offload;
 use crate::rt::slot::Slots;
 use crate::rt::{self, BufPool, Timers};
 use crate::snapshot::Snapshot;
@@ -47,65 +54,20 @@ use crate::time::Mono;
 
 use accept::{Acceptor, Listening};
 pub use accept::{Bounds, Counts, Socket};
+use asks::Asks;
+pub use bells::hasher;
+use bells::ring;
 use dial::Connection;
 pub use handover::Peers;
 use handover::{Closes, Others};
-use mailbox::{Adoption, Inbox, LogEnd, Outbox};
+use mailbox::{Adoption, Inbox, LogEnd, Mailbox, Outbox};
+use scratch::{FREE_SCRATCH_MAX, Scratch};
 use view::View;
 
 /// How often idle upstream connections are looked at, while there are any.
 const EXPIRE_EVERY: Duration = Duration::from_secs(1);
 /// Free request records kept; each is about 5 KiB.
 const FREE_REQUESTS_MAX: usize = 256;
-
-/// Free scratch buffers kept, of 4 KiB mostly, and the largest one. A rewrite holds one as long as
-/// its exchange takes.
-const FREE_SCRATCH_MAX: usize = 128;
-const FREE_SCRATCH_BYTES_MAX: usize = 64 << 10;
-
-/// A borrowed scratch buffer.
-#[derive(Debug)]
-struct Scratch<'a> {
-    bytes: Vec<u8>,
-    w: &'a Worker,
-}
-
-impl Scratch<'_> {
-    /// Takes a buffer unless it has one: what comes can be written without allocating.
-    fn ready(&mut self) {
-        if self.bytes.capacity() == 0 {
-            let free = self.w.scratch.borrow_mut().pop();
-            self.bytes = free.unwrap_or_else(|| Vec::with_capacity(4 << 10));
-        }
-    }
-}
-
-impl std::ops::Deref for Scratch<'_> {
-    type Target = Vec<u8>;
-
-    fn deref(&self) -> &Vec<u8> {
-        &self.bytes
-    }
-}
-
-impl std::ops::DerefMut for Scratch<'_> {
-    fn deref_mut(&mut self) -> &mut Vec<u8> {
-        &mut self.bytes
-    }
-}
-
-impl Drop for Scratch<'_> {
-    fn drop(&mut self) {
-        if self.bytes.capacity() == 0 {
-            return;
-        }
-        let mut free = self.w.scratch.borrow_mut();
-        if free.len() < FREE_SCRATCH_MAX && self.bytes.capacity() <= FREE_SCRATCH_BYTES_MAX {
-            self.bytes.clear();
-            free.push(std::mem::take(&mut self.bytes));
-        }
-    }
-}
 
 /// What a worker is started with.
 #[derive(Debug)]
@@ -116,6 +78,11 @@ pub struct Seat {
     /// Where there are several.
     pub peers: Option<Arc<Peers>>,
     pub outbox: Outbox,
+    /// Its own, for those who answer its questions.
+    pub mailbox: Mailbox,
+    pub offload: Arc<Offload>,
+    /// Makes numbers of callers: the same in all workers, which count them together.
+    pub hasher: ahash::RandomState,
     pub buf_bytes_max: usize,
     pub seed: [u8; 16],
 }
@@ -130,6 +97,12 @@ pub struct Worker {
     acceptors: RefCell<Vec<Rc<Acceptor>>>,
     clients: RefCell<Option<Arc<ClientCounts>>>,
     outbox: Outbox,
+    mailbox: Mailbox,
+    offload: Arc<Offload>,
+    pub asks: Asks,
+    /// Workers to be told that a place is free.
+    bells: Rc<Bells>,
+    hasher: ahash::RandomState,
     log: RefCell<Option<LogEnd>>,
     pub timers: Rc<Timers>,
     pub bufs: Rc<BufPool>,
@@ -144,6 +117,9 @@ pub struct Worker {
     /// Boxed: they move between here and their connections' futures.
     #[allow(clippy::vec_box)]
     requests: RefCell<Vec<Box<Request>>>,
+    /// What policies leave behind, kept for reuse. Boxed as the requests are.
+    #[allow(clippy::vec_box)]
+    admitted: RefCell<Vec<Box<Admitted>>>,
     others: RefCell<Others>,
     connections: Cell<u32>,
     accepting: Cell<u32>,
@@ -174,7 +150,9 @@ impl Worker {
     /// On the first configuration; `adopt` opens what it listens on.
     pub fn new(seat: &Seat) -> Rc<Worker> {
         let snapshot = &seat.adoption.snapshot;
-        let view = View::new(snapshot.clone(), (seat.id, seat.workers), None);
+        let memory_seed = Rng::new(seat.seed).next_u64();
+        let (bells, place) = (Rc::default(), (seat.id, seat.workers));
+        let view = View::new(snapshot.clone(), place, memory_seed, &bells, None);
         Rc::new(Worker {
             id: seat.id,
             workers: seat.workers,
@@ -183,6 +161,11 @@ impl Worker {
             acceptors: RefCell::default(),
             clients: RefCell::default(),
             outbox: seat.outbox.clone(),
+            mailbox: seat.mailbox.clone(),
+            offload: seat.offload.clone(),
+            asks: Asks::default(),
+            bells,
+            hasher: seat.hasher.clone(),
             log: RefCell::default(),
             timers: Timers::new(rt::now()),
             bufs: BufPool::new(seat.buf_bytes_max),
@@ -194,6 +177,7 @@ impl Worker {
             answer: RefCell::new(Answer::new(answer_fields_max(snapshot))),
             trailers: RefCell::new(parser::Fields::with_capacity(16)),
             requests: RefCell::new(Vec::with_capacity(FREE_REQUESTS_MAX)),
+            admitted: RefCell::default(),
             others: RefCell::new(Others::new(seat.peers.clone())),
             connections: Cell::new(0),
             accepting: Cell::new(0),
@@ -216,25 +200,6 @@ impl Worker {
         self.draining.get()
     }
 
-    /// An empty buffer for a head on its way out; it comes back when dropped.
-    fn scratch(&self) -> Scratch<'_> {
-        let mut scratch = self.scratch_later();
-        scratch.ready();
-        scratch
-    }
-
-    /// The same, which takes its buffer when it is made [`Scratch::ready`]: for what may not be
-    /// written at all, or after a wait only. (Those who wait would hold more than are kept.)
-    fn scratch_later(&self) -> Scratch<'_> {
-        Scratch { bytes: Vec::new(), w: self }
-    }
-
-    /// What a body's next step may write into.
-    fn scratch_for(&self, body: &Body) -> Scratch<'_> {
-        // Fast path: it goes as it came.
-        if body.writes_aux() { self.scratch() } else { self.scratch_later() }
-    }
-
     fn date(&self, now: Mono) -> [u8; DATE_LEN] {
         *self.date.borrow_mut().at(now, rt::wall_seconds)
     }
@@ -252,6 +217,18 @@ impl Worker {
         let mut free = self.requests.borrow_mut();
         if free.len() < FREE_REQUESTS_MAX {
             free.push(request);
+        }
+    }
+
+    fn take_admitted(&self) -> Box<Admitted> {
+        self.admitted.borrow_mut().pop().unwrap_or_default()
+    }
+
+    fn give_admitted(&self, mut admitted: Box<Admitted>) {
+        admitted.clear();
+        let mut free = self.admitted.borrow_mut();
+        if free.len() < FREE_REQUESTS_MAX && admitted.is_small() {
+            free.push(admitted);
         }
     }
 
@@ -322,6 +299,7 @@ impl Worker {
             ("watches", self.timers.live()),
             ("slots", self.slots.used()),
             ("tunnels", self.tunnels.get()),
+            ("questions", self.asks.open_count() as u32),
             ("connections on their way", self.coming()),
             ("upstream connections", view.upstreams.iter().map(|u| u.open.get()).sum()),
             ("exchanges", view.upstreams.iter().map(|u| u.inflight()).sum()),
@@ -365,6 +343,7 @@ pub async fn run(seat: Seat, inbox: Inbox) -> Report {
 pub async fn serve(w: Rc<Worker>, first: Adoption, inbox: Inbox) -> Report {
     let _closes = Closes(w.clone(), &inbox);
     w.spawn(w.timers.clone().drive());
+    w.spawn(ring(w.clone()));
     let view = w.view();
     w.adopt(first, &view);
     drop(view);
@@ -390,5 +369,6 @@ pub async fn serve(w: Rc<Worker>, first: Adoption, inbox: Inbox) -> Report {
     w.forget_leaving();
     w.view().upstreams.iter().for_each(|u| u.close_idle());
     w.timers.stop();
+    w.bells.stop();
     Report { worker: w.id, recorder: w.recorder.take(), panics: w.panics.get(), cut: w.cut.get() }
 }

@@ -10,6 +10,7 @@ use crate::http::problem::{Problem, prefers_html};
 use crate::http::reply::{self, ProblemDetails, ReplyHead};
 use crate::http::template::Place;
 use crate::metrics::reason::Reason;
+use crate::policy::{Admitted, Refusal};
 use crate::rt::{self, Buf};
 use crate::time::Mono;
 use crate::worker::conn::Conn;
@@ -33,6 +34,7 @@ pub async fn refuse_head(conn: &Conn, buf: &Buf, request: &Request, e: ParseErro
         html: wants_html(request, buf.filled()),
         allow: if problem == Problem::MethodNotAllowed { KNOWN_METHODS } else { "" },
         reason: Some(reason.word()).filter(|_| is_asked && request.asks_reason(buf.filled())),
+        lines: [&[]; 2],
     };
     let head_only = request.head.method == Method::Head;
     let from = From::now(conn, rt::cached_now(), buf.len());
@@ -60,6 +62,20 @@ pub async fn timed_out(conn: &Conn, buf: &Buf, request: &Request) -> Next {
     next
 }
 
+/// Tells the client that a policy of the listener has stopped its request.
+pub async fn stopped(
+    conn: &Conn,
+    buf: &Buf,
+    request: &Request,
+    refusal: Refusal,
+    admitted: &Admitted,
+) -> Done {
+    let lines = [&admitted.to_client[..], &admitted.to_refused];
+    let next = unrouted(conn, buf, request, refusal.problem, refusal.reason, "", lines).await;
+    let taken = body_in(request, buf.filled()).unwrap_or(0);
+    Done::new(refusal.problem.status(), next, taken).because(refusal.reason)
+}
+
 /// Answers a problem before any route was found.
 pub async fn problem(
     conn: &Conn,
@@ -67,6 +83,18 @@ pub async fn problem(
     request: &Request,
     problem: Problem,
     allow: &str,
+) -> Next {
+    unrouted(conn, buf, request, problem, reason_of(problem), allow, [&[]; 2]).await
+}
+
+async fn unrouted(
+    conn: &Conn,
+    buf: &Buf,
+    request: &Request,
+    problem: Problem,
+    reason: Reason,
+    allow: &str,
+    lines: [&[u8]; 2],
 ) -> Next {
     let bytes = buf.filled();
     let is_read = request.is_read;
@@ -81,7 +109,8 @@ pub async fn problem(
         request_id: request_id.as_bytes(),
         html: wants_html(request, bytes),
         allow,
-        reason: Some(reason_of(problem).word()).filter(|_| is_asked),
+        reason: Some(reason.word()).filter(|_| is_asked),
+        lines,
     };
     let head_only = is_read && request.head.method == Method::Head;
     let keep_alive = !close && request.is_http10();
@@ -125,14 +154,32 @@ pub async fn fail(x: &Exchange<'_>, failure: Failure) -> Done {
     };
     // After a broken or unread body the next request's first byte can't be told.
     let whole = body_in(x.request, x.bytes).filter(|_| failure != Failure::ClientBody);
+    let lines = [x.admitted.as_deref().map_or(&[][..], |admitted| &admitted.to_client), &[]];
+    tell(x, problem, failure.reason(), whole, lines).await
+}
+
+/// Tells the client that a policy has stopped its request.
+pub async fn refused(x: &Exchange<'_>, refusal: Refusal) -> Done {
+    let Refusal { problem, reason } = refusal;
+    let lines = x.admitted.as_deref().map_or([&[][..]; 2], |a| [&a.to_client, &a.to_refused]);
+    tell(x, problem, reason, body_in(x.request, x.bytes), lines).await
+}
+
+async fn tell(
+    x: &Exchange<'_>,
+    problem: Problem,
+    reason: Reason,
+    whole: Option<usize>,
+    lines: [&[u8]; 2],
+) -> Done {
     let close = whole.is_none() || !x.request.persistent || x.conn.is_draining();
     let details = ProblemDetails {
         detail: "",
         request_id: x.request_id.as_bytes(),
         html: wants_html(x.request, x.bytes),
         allow: "",
-        reason: Some(failure.reason().word())
-            .filter(|_| x.trusted && x.request.asks_reason(x.bytes)),
+        reason: Some(reason.word()).filter(|_| x.trusted && x.request.asks_reason(x.bytes)),
+        lines,
     };
     let head_only = x.request.head.method == Method::Head;
     let keep_alive = !close && x.request.is_http10();
@@ -142,7 +189,12 @@ pub async fn fail(x: &Exchange<'_>, failure: Failure) -> Done {
         (true, true) => Next::Linger,
         (true, false) => Next::KeepAlive,
     };
-    Done::new(problem.status(), next, whole.unwrap_or(0)).because(failure.reason())
+    Done::new(problem.status(), next, whole.unwrap_or(0)).because(reason)
+}
+
+/// Answers in place of the service, as a policy says: a preflight.
+pub async fn policy_reply(x: &Exchange<'_>, status: u16, reason: Reason) -> Done {
+    answer(x, status, "", &[], |_| {}).await.because(reason)
 }
 
 /// Whether the connection stays after an answer of ours, and how much of the buffer is done.
@@ -177,6 +229,7 @@ async fn answer(
     let mut out = x.conn.w.scratch();
     reply::write(&mut out, &head, body, |out| {
         more(out);
+        out.extend_from_slice(x.admitted.as_deref().map_or(&[][..], |a| &a.to_client));
         if let Some(edits) = edits {
             crate::h1::client::write_edits(out, edits, &x.facts());
         }

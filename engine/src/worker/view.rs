@@ -3,11 +3,14 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
+use crate::auth::remembered::{Known, Remembered};
 use crate::ids::{Key, ListenerId, UpstreamId};
-use crate::snapshot::{EndpointAddress, Listener, Snapshot};
+use crate::limit::concurrency::{Bells, Desk, Permits};
+use crate::snapshot::{EndpointAddress, Listener, PermitCell, Snapshot};
 use crate::upstream::{Local, Resolved, Seat};
 use crate::way::Relaxed;
 use crate::worker::dial::Connection;
+use crate::worker::mailbox::IssuerKeys;
 
 #[derive(Debug)]
 pub struct View {
@@ -19,19 +22,65 @@ pub struct View {
     /// By the key of a listener.
     listeners: Box<[Option<ListenerId>]>,
     pub relaxed: Relaxed,
+    /// What this worker remembers of each `[auth.NAME]`.
+    pub remembered: Remembered,
+    /// By the number of the concurrency limit.
+    pub desks: Box<[Rc<Desk>]>,
+}
+
+/// The desks of a snapshot's limits. One that `before` has, too, is taken over from it, with those
+/// who wait.
+fn desks(
+    snapshot: &Snapshot,
+    (me, _): Seat,
+    bells: &Rc<Bells>,
+    before: Option<&View>,
+) -> Box<[Rc<Desk>]> {
+    let known = |cell: &PermitCell, permits: &Arc<Permits>| {
+        let before = before?;
+        let at = before.snapshot.permits.iter().position(|known| known.id == cell.id)?;
+        before.desks.get(at).filter(|desk| desk.is_at(permits)).cloned()
+    };
+    let desk = |cell: &PermitCell| {
+        let permits = cell.permits.as_ref().expect("control gives them before it publishes");
+        let waiting_max = cell.queue as usize;
+        match known(cell, permits) {
+            Some(desk) => {
+                desk.set_waiting_max(waiting_max);
+                desk.set_max(cell.limit);
+                desk
+            }
+            None => {
+                let (permits, bells) = (permits.clone(), bells.clone());
+                Rc::new(Desk::new(permits, me as usize, cell.limit, waiting_max, bells))
+            }
+        }
+    };
+    snapshot.permits.iter().map(desk).collect()
+}
+
+/// What each method's memory follows.
+fn known(snapshot: &Snapshot) -> impl Iterator<Item = Known<'_>> {
+    snapshot.auths.iter().map(|auth| (&*auth.name, auth.fetches().map(|(from, _)| from)))
 }
 
 impl View {
     /// Upstreams that `before` has, too, are taken over from it; those which only it has retire.
-    pub fn new(snapshot: Arc<Snapshot>, seat: Seat, before: Option<&View>) -> View {
-        let mut known = before.map(View::by_key).unwrap_or_default();
+    pub fn new(
+        snapshot: Arc<Snapshot>,
+        seat: Seat,
+        memory_seed: u64,
+        bells: &Rc<Bells>,
+        before: Option<&View>,
+    ) -> View {
+        let mut locals = before.map(View::by_key).unwrap_or_default();
         // It says what differs from the generation before, which must be the one we had.
         let is_next = before.is_some_and(|b| b.snapshot.generation + 1 == snapshot.generation);
         let mut upstreams = Vec::with_capacity(snapshot.upstreams.len());
         let mut names = Vec::new();
         for (index, upstream) in snapshot.upstreams.iter().enumerate() {
             let key = snapshot.keys.upstreams[index];
-            upstreams.push(match known.get_mut(key.index()).and_then(Option::take) {
+            upstreams.push(match locals.get_mut(key.index()).and_then(Option::take) {
                 Some(local) if is_next && snapshot.keys.unchanged[index] => local,
                 Some(local) => {
                     local.adopt(upstream, seat);
@@ -47,7 +96,7 @@ impl View {
         }
         names.sort_unstable();
         names.dedup();
-        known.iter().flatten().for_each(|local| local.retire());
+        locals.iter().flatten().for_each(|local| local.retire());
         let mut listeners = Vec::new();
         for (id, key) in snapshot.keys.listeners.iter().enumerate() {
             listeners.resize(listeners.len().max(key.index() + 1), None);
@@ -58,7 +107,22 @@ impl View {
             names: names.into(),
             listeners: listeners.into(),
             relaxed: Relaxed::of(&snapshot),
+            desks: desks(&snapshot, seat, bells, before),
+            remembered: Remembered::new(
+                known(&snapshot),
+                before.map(|b| (known(&b.snapshot).collect(), &b.remembered)),
+                memory_seed,
+            ),
             snapshot,
+        }
+    }
+
+    /// Takes an issuer's keys, wherever they count.
+    pub fn take_keys(&self, issuer: &IssuerKeys) {
+        for (auth, memory) in self.snapshot.auths.iter().zip(self.remembered.methods()) {
+            if auth.fetches().is_some_and(|(from, _)| *from == issuer.from) {
+                memory.take_keys(issuer.keys.clone());
+            }
         }
     }
 

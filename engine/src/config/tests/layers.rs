@@ -222,9 +222,19 @@ fn auth_none_opens_a_route_and_nothing_else_is_known() {
     let snapshot = good(&format!("{text}[route.b]\npath = \"/b\"\n{TO}"));
     let open: Vec<bool> = snapshot.routes.iter().map(|route| route.is_open_on_purpose).collect();
     assert_eq!(open, [true, false]);
-    for value in ["\"staff\"", "[\"a\"]", "{ all = [\"a\"] }", "true"] {
-        assert_eq!(report(&route_to(&format!("auth = {value}"))), ["E190 3:8"], "{value}");
+    for (value, expect) in [
+        ("\"staff\"", "E154 3:8"),
+        ("[\"a\"]", "E154 3:9"),
+        ("{ all = [\"a\"] }", "E154 3:17"),
+        ("true", "E102 3:8"),
+        ("[\"none\", \"a\"]", "E103 3:9"),
+        ("{ all = [] }", "E107 3:16"),
+        ("{}", "E107 3:8"),
+    ] {
+        assert_eq!(report(&route_to(&format!("auth = {value}"))), [expect], "{value}");
     }
+    let called = route_to("auth = \"none\"") + "[auth.none]\nmethod = \"api_key\"\n";
+    assert!(report(&called).contains(&"E109 4:1".to_owned()), "{:?}", report(&called));
 }
 
 #[test]

@@ -161,7 +161,7 @@ fn variable(name: &str, params: Option<&[&str]>) -> Result<Var, TemplateProblem>
         "method" => Ok(Var::Method),
         "request_id" => Ok(Var::RequestId),
         "route" => Ok(Var::Route),
-        "consumer" => Err(TemplateProblem::NotYet(name.to_owned())),
+        "consumer" => Ok(Var::Consumer),
         _ if name.starts_with("body:") || name.starts_with("call:") => {
             Err(TemplateProblem::NotYet(name[..5].to_owned() + "…"))
         }
@@ -220,7 +220,6 @@ mod tests {
             ("{*}", Unknown("*".into()), 0..3),
             ("{query.}", Unknown("query.".into()), 0..8),
             ("{header.a b}", Unknown("header.a b".into()), 0..12),
-            ("{consumer}", NotYet("consumer".into()), 0..10),
             ("{body:/a}", NotYet("body:…".into()), 0..9),
         ];
         for (text, problem, at) in rows {
@@ -295,10 +294,10 @@ mod tests {
 
     #[test]
     fn names_that_no_path_has_are_left_open_when_paths_are_not_known() {
-        for name in ["client", "hots", "rest-1", "query.a"] {
+        for name in ["client", "hots", "rest-1", "query.a", "consumer"] {
             assert!(Template::parse_open(&format!("{{{name}}}"), Place::Text).is_ok(), "{name}");
         }
-        for name in ["1a", "", "*", "query.", "consumer", "a.b"] {
+        for name in ["1a", "", "*", "query.", "a.b"] {
             assert!(Template::parse_open(&format!("{{{name}}}"), Place::Text).is_err(), "{name}");
         }
     }

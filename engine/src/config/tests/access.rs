@@ -1,0 +1,47 @@
+//! Who may call: what several routes share, and what is never left out.
+
+use super::*;
+
+#[test]
+fn routes_share_the_one_count_of_their_upstream() {
+    let text = "[all]\nauth = \"none\"\nconcurrency = { limit = 2, per = \"upstream\" }\n\
+        [route.a]\npath = \"/a\"\nto = \"b\"\n\
+        concurrency = { limit = 2, per = \"upstream\", wait = \"3s\" }\n\
+        [route.c]\npath = \"/c\"\nto = \"b\"\n\
+        [route.d]\npath = \"/d\"\nto = \"http://h:2\"\n\
+        [upstream.b]\nendpoints = [\"h:1\"]\n";
+    let snapshot = good(text);
+    let ids: std::collections::BTreeSet<u64> =
+        snapshot.permits.iter().map(|cell| cell.id).collect();
+    assert_eq!((ids.len(), snapshot.permits.len()), (2, 2));
+    let other = text.replace(
+        "limit = 2, per = \"upstream\", wait",
+        "limit = 3, queue = 1, per = \"upstream\", wait",
+    );
+    assert_eq!(report(&other).len(), 1, "{:?}", report(&other));
+}
+
+#[test]
+fn a_method_that_names_nobody_may_stand_among_others() {
+    good(
+        "[auth.f]\nmethod = \"forward\"\nto = \"http://a:1/\"\n\
+        [auth.keys]\nmethod = \"api_key\"\n[consumer.acme]\n\
+        api_keys = [\"sha256:2c70e12b7a0646f92279f427c7b38e7334d8e5389cff167a1dc30e73f826b683\"]\n\
+        [route.a]\nauth = { all = [\"keys\", \"f\"] }\nto = \"http://h:1\"\n",
+    );
+}
+
+#[test]
+fn no_word_of_a_rule_is_left_out() {
+    let rule = |count: usize| {
+        let words: Vec<String> = (0..count).map(|i| format!("\"{i}\"")).collect();
+        format!(
+            "[auth.f]\nmethod = \"forward\"\nto = \"http://a:1/\"\n[route.a]\nauth = \"f\"\n\
+            to = \"http://h:1\"\nallow = {{ scopes = [{}] }}\n",
+            words.join(",")
+        )
+    };
+    assert_eq!(report(&rule(65_536)), Vec::<String>::new());
+    let found = report(&rule(65_537));
+    assert!(found.len() == 1 && found[0].starts_with("E103 7:"), "{found:?}");
+}
