@@ -12,6 +12,7 @@
 //! ```
 
 mod client;
+mod guarded;
 mod idle;
 mod latency;
 mod options;
@@ -29,11 +30,11 @@ use std::process::ExitCode;
 use options::{Options, Task};
 use peers::{Peer, Setup};
 use process::Scratch;
-use scenario::{BASIC, IDLE, LOG, ROUTES, Scenario};
+use scenario::{BASIC, GUARDED, IDLE, LOG, POLICIES, ROUTES, Scenario};
 use table::{Pairs, Table};
 
-/// Differences as small as those of a log want many rounds (docs/performance.md).
-const LOG_ROUNDS_MIN: usize = 15;
+/// Differences as small as those of a log or a policy want many rounds (docs/performance.md).
+const PAIRED_ROUNDS_MIN: usize = 15;
 
 fn main() -> ExitCode {
     let done = match std::env::args().nth(1).as_deref() {
@@ -94,6 +95,16 @@ fn compare(scratch: &Scratch, setup: &Setup, options: &Options) -> Result<(), St
         println!("{}", rounds(&stopped(peers), &scenario, options)?);
         scratch.empty_logs();
     }
+    if options.wants(GUARDED) {
+        let peers = stopped(peers::start_all(setup, "guarded", &guarded::keys(setup.dir)?)?);
+        let script = Some(guarded::keys_script().into());
+        let scenario = Scenario { name: GUARDED, path: "/128", script };
+        println!("{}", rounds(&peers, &scenario, options)?);
+        scratch.empty_logs();
+    }
+    if options.wants(POLICIES) {
+        println!("{}", policies(setup, options)?);
+    }
     if options.wants(IDLE) {
         println!("{}", idle::compare(setup, options)?);
     }
@@ -139,10 +150,35 @@ fn rounds(peers: &[Peer], scenario: &Scenario, options: &Options) -> Result<Tabl
     Ok(table)
 }
 
+/// Busbar's plain route, and one with policies, one after the other in each round; the requests are
+/// the same.
+fn policies(setup: &Setup, options: &Options) -> Result<Pairs, String> {
+    let plain = stopped(vec![peers::start_busbar(setup, "plain", &routes::one())?]);
+    let (tokens, token_script) = guarded::tokens(setup.dir)?;
+    let kinds = [
+        ("key + limit + IP list", guarded::keys(setup.dir)?, guarded::keys_script()),
+        ("JWT (ES256, remembered)", tokens, token_script),
+    ];
+    let mut pairs = Pairs::new("policies: what they add to a plain route");
+    for (n, (name, texts, script)) in kinds.into_iter().enumerate() {
+        let tag = format!("policies-{n}");
+        let guarded = stopped(vec![peers::start_busbar(setup, &tag, &texts)?]);
+        let scenario = Scenario { name, path: "/128", script: Some(script.into()) };
+        for round in 0..=options.rounds.max(PAIRED_ROUNDS_MIN) {
+            let off = measure(&plain[0], &scenario, options, round == 0)?;
+            let on = measure(&guarded[0], &scenario, options, round == 0)?;
+            if round > 0 {
+                pairs.add(name, off.cpu_us, on.cpu_us);
+            }
+        }
+    }
+    Ok(pairs)
+}
+
 /// Each proxy without and with an access log, one after the other in each round.
 fn compare_logs(plain: &[Peer], logging: &[Peer], options: &Options) -> Result<Pairs, String> {
-    let mut pairs = Pairs::default();
-    for round in 0..=options.rounds.max(LOG_ROUNDS_MIN) {
+    let mut pairs = Pairs::new("access log: what a JSON line for each request adds");
+    for round in 0..=options.rounds.max(PAIRED_ROUNDS_MIN) {
         for (plain, logging) in plain.iter().zip(logging) {
             let off = measure(plain, &BASIC[0], options, round == 0)?;
             let on = measure(logging, &BASIC[0], options, round == 0)?;

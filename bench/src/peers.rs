@@ -95,16 +95,7 @@ pub fn origin(dir: &Path) -> Result<Peer, String> {
 
 /// Each proxy, with these routes; `tag` tells their files from others'.
 pub fn start_all(setup: &Setup, tag: &str, routes: &Texts) -> Result<Vec<Peer>, String> {
-    let own = std::env::current_exe().map_err(|e| e.to_string())?.with_file_name("busbar");
-    let own = own.display().to_string();
-    let busbar = setup.busbar.unwrap_or(&own);
-    if !Path::new(busbar).exists() {
-        return Err(format!("{busbar} is missing: cargo build --release -p busbar-engine"));
-    }
-    let port = free_port();
-    let file = format!("busbar.{tag}.toml");
-    let path = setup.write(&file, BUSBAR, port, &routes.busbar)?;
-    let busbar = setup.start("busbar", &file, busbar, &["run", &path], port)?;
+    let busbar = start_busbar(setup, tag, routes)?;
     let nginx = start_nginx(setup, tag, routes)?;
     let port = free_port();
     let file = format!("haproxy.{tag}.cfg");
@@ -114,9 +105,23 @@ pub fn start_all(setup: &Setup, tag: &str, routes: &Texts) -> Result<Vec<Peer>, 
     Ok(vec![busbar, nginx, haproxy])
 }
 
+/// Busbar alone, with these routes.
+pub fn start_busbar(setup: &Setup, tag: &str, routes: &Texts) -> Result<Peer, String> {
+    let own = std::env::current_exe().map_err(|e| e.to_string())?.with_file_name("busbar");
+    let own = own.display().to_string();
+    let busbar = setup.busbar.unwrap_or(&own);
+    if !Path::new(busbar).exists() {
+        return Err(format!("{busbar} is missing: cargo build --release -p busbar-engine"));
+    }
+    let (port, file) = (free_port(), format!("busbar.{tag}.toml"));
+    let path = setup.write(&file, BUSBAR, port, &routes.busbar)?;
+    setup.start("busbar", &file, busbar, &["run", &path], port)
+}
+
 pub fn start_nginx(setup: &Setup, tag: &str, routes: &Texts) -> Result<Peer, String> {
     let (port, file) = (free_port(), format!("nginx.{tag}.conf"));
-    let path = setup.write(&file, NGINX, port, &routes.nginx)?;
+    let text = NGINX.replace("@HTTP@\n", &routes.nginx_http);
+    let path = setup.write(&file, &text, port, &routes.nginx)?;
     let dir = setup.dir.display().to_string();
     setup.start("nginx", &file, "/usr/sbin/nginx", &["-p", &dir, "-c", &path], port)
 }

@@ -13,9 +13,12 @@ use crate::peers::Peer;
 const STRIDE: usize = 7919;
 
 /// What stands in the place of routes in each proxy's file.
+#[derive(Default)]
 pub struct Texts {
     pub busbar: String,
     pub nginx: String,
+    /// Outside of nginx' server.
+    pub nginx_http: String,
     pub haproxy: String,
 }
 
@@ -24,6 +27,7 @@ pub fn one() -> Texts {
     Texts {
         busbar: "[route.all]\nto = \"origin\"\n".to_owned(),
         nginx: "        location / { proxy_pass http://origin; }\n".to_owned(),
+        nginx_http: String::new(),
         haproxy: "    default_backend origin\n".to_owned(),
     }
 }
@@ -35,6 +39,7 @@ pub fn many(count: usize, dir: &Path) -> Result<Texts, String> {
     Ok(Texts {
         busbar: busbar(count),
         nginx: nginx(count),
+        nginx_http: String::new(),
         haproxy: format!("    use_backend %[path,map_beg({})]\n", file.display()),
     })
 }

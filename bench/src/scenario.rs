@@ -28,6 +28,12 @@ pub const BASIC: [Scenario; 4] = [
 /// Requests spread over so many routes.
 pub const ROUTES: [(&str, usize); 2] = [("200 routes", 200), ("10,000 routes", 10_000)];
 
+/// Access control beside the peers'.
+pub const GUARDED: &str = "key + limit + IP list";
+
+/// What it adds to a plain route, in paired rounds.
+pub const POLICIES: &str = "policies";
+
 /// What an access log adds, in paired rounds.
 pub const LOG: &str = "access log";
 

@@ -80,13 +80,17 @@ impl fmt::Display for Table {
     }
 }
 
-/// CPU µs per request without and with an access log, by proxy and round.
-#[derive(Default)]
+/// CPU µs per request without something and with it, by proxy and round.
 pub struct Pairs {
+    title: &'static str,
     rows: Vec<(&'static str, Vec<(f64, f64)>)>,
 }
 
 impl Pairs {
+    pub fn new(title: &'static str) -> Pairs {
+        Pairs { title, rows: Vec::new() }
+    }
+
     pub fn add(&mut self, peer: &'static str, off: f64, on: f64) {
         match self.rows.iter_mut().find(|(name, _)| *name == peer) {
             Some((_, rounds)) => rounds.push((off, on)),
@@ -98,8 +102,8 @@ impl Pairs {
 impl fmt::Display for Pairs {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let rounds = self.rows.first().map_or(0, |(_, rounds)| rounds.len());
-        writeln!(f, "### access log: what a JSON line for each request adds ({rounds} pairs)\n")?;
-        writeln!(f, "| proxy | off µs | on µs | added: median | quartiles |")?;
+        writeln!(f, "### {} ({rounds} pairs)\n", self.title)?;
+        writeln!(f, "| | off µs | on µs | added: median | quartiles |")?;
         writeln!(f, "|---|---|---|---|---|")?;
         for (name, rounds) in &self.rows {
             let mut added: Vec<f64> = rounds.iter().map(|(off, on)| on - off).collect();
@@ -190,7 +194,7 @@ mod tests {
 
     #[test]
     fn pairs_tell_the_median_of_differences() {
-        let mut pairs = Pairs::default();
+        let mut pairs = Pairs::new("x");
         for (off, on) in [(10.0, 10.5), (20.0, 20.7), (10.0, 19.0)] {
             pairs.add("busbar", off, on);
         }

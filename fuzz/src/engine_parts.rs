@@ -20,3 +20,18 @@ pub fn fmt(bytes: &[u8]) {
 pub fn explain(bytes: &[u8]) {
     engine::explain::fuzz::property(bytes);
 }
+
+/// No token is good that nobody signed; claims that are good end later, and are found again.
+pub fn jwt(bytes: &[u8]) {
+    engine::auth::fuzz::jwt(bytes);
+}
+
+/// Each key of a set is used or skipped with a reason, and by none is an unsigned token good.
+pub fn jwks(bytes: &[u8]) {
+    engine::auth::fuzz::jwks(bytes);
+}
+
+/// `keys.csv` and htpasswd: consumers that are found again, or mistakes with places in the text.
+pub fn consumers(bytes: &[u8]) {
+    engine::auth::fuzz::consumers(bytes);
+}

@@ -13,7 +13,7 @@ mod paths;
 
 pub use chunks::chunked;
 pub use connection::connection;
-pub use engine_parts::{config, explain, fmt, router};
+pub use engine_parts::{config, consumers, explain, fmt, jwks, jwt, router};
 pub use heads::{request_head, response_head};
 pub use paths::target_path;
 
@@ -31,6 +31,9 @@ pub const TARGETS: &[(&str, Property)] = &[
     ("connection", connection),
     ("fmt", fmt),
     ("explain", explain),
+    ("jwt", jwt),
+    ("jwks", jwks),
+    ("consumers", consumers),
 ];
 
 /// Bounds small enough for a fuzzer to reach them.

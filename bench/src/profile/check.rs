@@ -6,6 +6,8 @@ use std::collections::BTreeMap;
 /// A layer may cost so much more than was recorded before that is a fault: a wait more or less
 /// makes some difference, and so do inlining and a processor's copying routines.
 const TOLERANCE: f64 = 1.10;
+/// And so much more than that: the recorder's buckets differ with the times they count.
+const SLACK: f64 = 20.0;
 /// Layers smaller than this are not judged on their own.
 const JUDGED_MIN: f64 = 100.0;
 const TOTAL: &str = "all of these";
@@ -46,9 +48,9 @@ pub fn compare(recorded: &Counts, measured: &Counts) -> (Vec<String>, Vec<String
             continue;
         }
         let text = format!("{layer}: {now:.0} instructions, {before:.0} recorded");
-        if now > before * TOLERANCE {
+        if now > before * TOLERANCE + SLACK {
             dearer.push(text);
-        } else if now * TOLERANCE < before {
+        } else if now * TOLERANCE + SLACK < before {
             cheaper.push(text);
         }
     }
@@ -74,7 +76,7 @@ mod tests {
     fn a_dearer_layer_is_named_and_a_new_one_too() {
         let recorded = counts(&[("parse", 1000.0), ("route", 1000.0), ("pick", 10.0)]);
         let measured =
-            counts(&[("parse", 1111.0), ("route", 1090.0), ("pick", 90.0), ("new", 200.0)]);
+            counts(&[("parse", 1131.0), ("route", 1110.0), ("pick", 90.0), ("new", 200.0)]);
         let (dearer, cheaper) = compare(&recorded, &measured);
         assert_eq!(dearer.len(), 2, "{dearer:?}");
         assert!(dearer[0].starts_with("new") && dearer[1].starts_with("parse"));
