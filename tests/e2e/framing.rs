@@ -156,11 +156,13 @@ on_both_drivers! {
     fn trailers_that_speak_of_the_client_or_are_nominated_go(driver: &str) {
         let origin = Origin::new();
         let gateway = Gateway::start(
-            driver, &format!("[route.app]\nto = \"http://{}\"\n", origin.address()));
+            driver, &format!("[auth.own]\nmethod = \"forward\"\nto = \"http://127.0.0.1:1/\"\n\
+                response_headers = [\"X-Role\"]\n\
+                [route.app]\nauth = \"none\"\nto = \"http://{}\"\n", origin.address()));
         let mut client = Client::connect(&gateway.address());
         let head = "POST / HTTP/1.1\r\nHost: a\r\nConnection: x-hop\r\nTransfer-Encoding: chunked\r\n\r\n";
         let trailers = "X-Consumer-Name: root\r\nx_consumer_name: root\r\nX-Forwarded: 1\r\n\
-                        X_Real_IP: 6.6.6.6\r\nX-Hop: 1\r\nX-Sum: 1\r\n";
+                        X_Real_IP: 6.6.6.6\r\nX_Role: root\r\nX-Role: root\r\nX-Hop: 1\r\nX-Sum: 1\r\n";
         // With the head, and in a part of their own.
         for split in [0, 1] {
             client.send(head);

@@ -31,6 +31,18 @@ impl Answer {
         })
     }
 
+    /// All values of a field.
+    pub fn fields(&self, name: &str) -> Vec<&str> {
+        crate::origin::fields(&self.head, name)
+    }
+
+    /// The last part of a problem's type; empty for what is none.
+    pub fn problem(&self) -> String {
+        let document: serde_json::Value = serde_json::from_slice(&self.body).unwrap_or_default();
+        let kind = document["type"].as_str().unwrap_or_default();
+        kind.strip_prefix("urn:busbar:problem:").unwrap_or_default().to_owned()
+    }
+
     pub fn text(&self) -> String {
         String::from_utf8_lossy(&self.body).into_owned()
     }
@@ -178,6 +190,12 @@ impl Client {
 /// Opens a connection, asks once.
 pub fn ask(address: &str, request: impl AsRef<[u8]>) -> Answer {
     Client::connect(address).ask(request)
+}
+
+/// A GET with further field lines, in bytes.
+pub fn asking(path: &str, lines: &[&str]) -> String {
+    let lines: String = lines.iter().map(|line| format!("{line}\r\n")).collect();
+    format!("GET {path} HTTP/1.1\r\nHost: test.example\r\n{lines}\r\n")
 }
 
 pub fn get(address: &str, path: &str) -> Answer {

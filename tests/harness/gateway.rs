@@ -81,6 +81,11 @@ impl Gateway {
         gateway
     }
 
+    /// On two workers.
+    pub fn two(driver: &str, text: &str) -> Gateway {
+        Gateway::with(&Config { text, driver, workers: 2, args: &[] })
+    }
+
     /// Puts another configuration in the place of the present one, as editors do; nothing is told.
     pub fn rewrite(&self, text: &str) {
         let config = Config { text, driver: &self.driver, workers: self.workers, args: &[] };

@@ -12,6 +12,7 @@ pub mod metrics;
 pub mod nginx;
 pub mod origin;
 pub mod prometheus;
+pub mod tokens;
 pub mod wrk;
 
 use std::net::TcpListener;

@@ -81,6 +81,17 @@ impl Origin {
     }
 }
 
+/// An origin that answers each request with the head that it got. Its address.
+pub fn mirror() -> String {
+    let origin = Origin::new();
+    let address = origin.address();
+    origin.serve(|head| {
+        let length = head.len();
+        format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n{head}").into_bytes()
+    });
+    address
+}
+
 /// The value of a field in a head.
 pub fn field<'a>(head: &'a str, name: &str) -> Option<&'a str> {
     fields(head, name).into_iter().next()

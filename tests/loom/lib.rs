@@ -23,6 +23,8 @@ pub mod model;
 
 #[path = "../../engine/src/sync.rs"]
 pub mod sync;
+#[path = "../../engine/src/time.rs"]
+pub mod time;
 
 #[path = "../../engine/src/log"]
 pub mod log {
@@ -31,7 +33,12 @@ pub mod log {
 
 #[path = "../../engine/src/limit"]
 pub mod limit {
-    pub mod clients;
+    pub mod concurrency;
+    pub mod counts;
+    pub mod gcra;
+    pub mod key;
+    pub mod queue;
+    pub mod shard;
 }
 
 #[path = "../../engine/src/rt"]

@@ -103,36 +103,44 @@ fn unsafe_stands_only_where_it_says_why() {
 }
 
 /// Which areas a file of the engine may use, beside the foundations.
-const LAYERS: [(&str, &[&str]); 18] = [
+const LAYERS: [(&str, &[&str]); 20] = [
     ("router", &[]),
     ("http", &["h1"]),
     ("h1", &["http"]),
     ("upstream", &["snapshot"]),
     ("limit", &[]),
+    ("auth", &[]),
+    ("policy", &["auth", "limit", "http", "metrics"]),
     ("metrics", &[]),
     ("log", &["metrics"]),
     ("action", &["http"]),
-    ("snapshot", &["action", "http", "router", "log"]),
-    ("way", &["snapshot", "http", "h1", "router"]),
-    ("explain", &["config", "snapshot", "action", "http", "h1", "router", "upstream", "way"]),
-    ("config", &["snapshot", "action", "http", "router", "log"]),
+    ("snapshot", &["action", "auth", "http", "limit", "log", "policy", "router"]),
+    ("way", &["snapshot", "http", "h1", "policy", "router"]),
+    (
+        "explain",
+        &[
+            "config", "snapshot", "action", "auth", "http", "h1", "limit", "metrics", "policy",
+            "router", "upstream", "way",
+        ],
+    ),
+    ("config", &["snapshot", "action", "auth", "http", "limit", "log", "policy", "router"]),
     ("rt", &["snapshot", "sim"]),
     (
         "worker",
         &[
-            "rt", "snapshot", "action", "http", "h1", "router", "upstream", "limit", "metrics",
-            "log", "way",
+            "rt", "snapshot", "action", "auth", "http", "h1", "policy", "router", "upstream",
+            "limit", "metrics", "log", "way",
         ],
     ),
     ("admin", &["metrics"]),
     (
         "control",
         &[
-            "rt", "snapshot", "upstream", "limit", "metrics", "log", "config", "admin", "worker",
-            "explain",
+            "rt", "snapshot", "auth", "policy", "upstream", "limit", "metrics", "log", "config",
+            "admin", "worker", "explain",
         ],
     ),
-    ("cli", &["config", "admin", "control", "explain"]),
+    ("cli", &["auth", "config", "admin", "control", "explain", "snapshot"]),
     (
         "sim",
         &[
