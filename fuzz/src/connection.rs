@@ -4,7 +4,7 @@
 //! the origin sends. The cores are driven as a worker drives them, with the bytes arriving in
 //! pieces that depend on the input, and again in others.
 
-use engine::h1::client::{Answer, AnswerOut, RequestOut, encode_answer, encode_request};
+use engine::h1::client::{Answer, AnswerOut, Marks, RequestOut, encode_answer, encode_request};
 use engine::h1::relay::{Body, Out};
 use engine::h1::server::Request;
 use parser::{
@@ -310,6 +310,7 @@ impl Setting {
                 trusted: self.trusted,
                 request_id: REQUEST_ID,
                 edits: None,
+                marks: Marks::default(),
                 upgrade: self.upgrade(request, buf),
                 via: self.via,
                 max_forwards: forwards.and_then(|f| f.ok().flatten()).map(|n| n.saturating_sub(1)),
@@ -402,6 +403,7 @@ impl Setting {
             upgrade,
             date: b"Sun, 06 Nov 1994 08:49:37 GMT",
             edits: None,
+            marks: Marks::default(),
             via: self.via,
         };
         encode_answer(&mut sent.head, &o);
