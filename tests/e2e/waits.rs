@@ -9,6 +9,8 @@ use harness::gateway::Gateway;
 use harness::origin::{Accepted, Origin, field};
 use harness::tokens::basic;
 
+use crate::numbers::{numbers, with_admin};
+
 const YES: &str = "HTTP/1.1 200 OK\r\nX-User: anna\r\nContent-Length: 0\r\n\r\n";
 
 /// A service that answers with its head and the length of its body.
@@ -202,7 +204,7 @@ on_both_drivers! {
         let (verifier, service) = (Origin::new(), Origin::new());
         let dir = tempfile::tempdir().unwrap();
         let log = dir.path().join("access.log");
-        let gateway = Gateway::two(driver, &format!(r#"
+        let (gateway, admin) = with_admin(driver, 2, &format!(r#"
 [log.access]
 to = "{}"
 [auth.own]
@@ -232,7 +234,8 @@ to = "http://{}"
         held.head();
         let mut waits = Client::connect(&gateway.address());
         waits.send(asking("/one", &[]));
-        std::thread::sleep(std::time::Duration::from_millis(100));
+        let in_flight = || numbers(&admin).value("busbar_requests_in_flight", &[]);
+        eventually("both have come", || in_flight() == 2.0);
         drop(waits);
         eventually("its line is there", || lines().matches("client_gone").count() == 2);
         held.send("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
