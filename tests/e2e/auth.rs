@@ -5,7 +5,7 @@ use harness::client::{Client, ask, asking, get};
 use harness::eventually;
 use harness::gateway::{Config, Gateway};
 use harness::origin::{field, fields, mirror};
-use harness::tokens::{Signer, basic, hashed, jwks};
+use harness::tokens::{basic, hashed, keys_and_staff};
 use serde_json::json;
 
 const KEY: &str = "bb_c0ffee00c0ffee00c0ffee00c0ffee00";
@@ -149,15 +149,9 @@ on_both_drivers! {
     }
 
     fn any_and_all_of_several_methods(driver: &str) {
-        let dir = tempfile::tempdir().unwrap();
-        let signer = Signer::new("one", "ES256");
-        std::fs::write(dir.path().join("jwks.json"), jwks(&[&signer])).unwrap();
+        let (_dir, signer, methods) = keys_and_staff("ES256");
         let gateway = Gateway::two(driver, &format!(r#"
-[auth.keys]
-method = "api_key"
-[auth.staff]
-method = "jwt"
-jwks = "file:{}/jwks.json"
+{methods}
 [auth.ops]
 method = "basic"
 [consumer.acme]
@@ -193,7 +187,7 @@ path = "/split"
 methods = ["POST"]
 auth = "staff"
 to = "service"
-"#, dir.path().display(), hashed(KEY), mirror(), mirror()));
+"#, hashed(KEY), mirror(), mirror()));
         let key = format!("X-Api-Key: {KEY}");
         let mine = format!("Authorization: Bearer {}", signer.token(json!({})));
         let others = format!("Authorization: Bearer {}", signer.token(json!({"sub": "beta"})));
@@ -239,15 +233,9 @@ to = "service"
     }
 
     fn what_callers_may_adds_up(driver: &str) {
-        let dir = tempfile::tempdir().unwrap();
-        let signer = Signer::new("one", "EdDSA");
-        std::fs::write(dir.path().join("jwks.json"), jwks(&[&signer])).unwrap();
+        let (_dir, signer, methods) = keys_and_staff("EdDSA");
         let gateway = Gateway::two(driver, &format!(r#"
-[auth.keys]
-method = "api_key"
-[auth.staff]
-method = "jwt"
-jwks = "file:{}/jwks.json"
+{methods}
 [consumer.acme]
 groups = ["partners"]
 scopes = ["orders:read"]
@@ -283,7 +271,7 @@ group = "api"
 path = "/tenant"
 allow = {{ claims = {{ tenant = "eu", roles = "admin" }} }}
 respond = "ok"
-"#, dir.path().display(), hashed(KEY), hashed("second")));
+"#, hashed(KEY), hashed("second")));
         let bearer = |claims| format!("Authorization: Bearer {}", signer.token(claims));
         let acme = format!("X-Api-Key: {KEY}");
         let carl = bearer(json!({"sub": "carl"}));

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use harness::client::{Answer, Client, ask, asking, get};
 use harness::gateway::{Config, Gateway};
-use harness::tokens::{Signer, hashed, jwks};
+use harness::tokens::{hashed, keys_and_staff};
 use serde_json::{Value, json};
 
 use crate::numbers::{numbers, with_admin};
@@ -74,15 +74,9 @@ on_both_drivers! {
     }
 
     fn what_counts_on_its_own(driver: &str) {
-        let dir = tempfile::tempdir().unwrap();
-        let signer = Signer::new("one", "EdDSA");
-        std::fs::write(dir.path().join("jwks.json"), jwks(&[&signer])).unwrap();
+        let (_dir, signer, methods) = keys_and_staff("EdDSA");
         let gateway = Gateway::two(driver, &format!(r#"
-[auth.keys]
-method = "api_key"
-[auth.staff]
-method = "jwt"
-jwks = "file:{}/jwks.json"
+{methods}
 [plan.gold]
 rate_limit = "3/h"
 [plan.free]
@@ -132,7 +126,7 @@ path = "/claim"
 auth = "staff"
 rate_limit = {{ rate = "2/h", per = "claim:tenant" }}
 respond = "c"
-"#, dir.path().display(), hashed("acme"), hashed("beta")));
+"#, hashed("acme"), hashed("beta")));
         let bearer = |sub: &str, tenant: &str| {
             let token = signer.token(json!({"sub": sub, "tenant": tenant}));
             format!("Authorization: Bearer {token}")

@@ -19,6 +19,19 @@ pub struct Signer {
     jwk: Value,
 }
 
+/// An issuer with its key set in a folder, and the tables of two methods: `keys`, and `staff` for
+/// its tokens.
+pub fn keys_and_staff(algorithm: &str) -> (tempfile::TempDir, Signer, String) {
+    let dir = tempfile::tempdir().expect("a folder");
+    let (signer, file) = (Signer::new("one", algorithm), dir.path().join("jwks.json"));
+    std::fs::write(&file, jwks(&[&signer])).expect("a file");
+    let text = format!(
+        "[auth.keys]\nmethod = \"api_key\"\n[auth.staff]\nmethod = \"jwt\"\njwks = \"file:{}\"",
+        file.display()
+    );
+    (dir, signer, text)
+}
+
 impl Signer {
     /// A new one; RSA has one key only.
     pub fn new(kid: &str, algorithm: &str) -> Signer {
