@@ -7,7 +7,7 @@
 //!  L3  admin explain ┌───┴── rt ── monoio
 //!        │  config   │
 //!  L2  way ▶ snapshot◀┘
-//!  L1  router action upstream http h1 metrics limit      cores
+//!  L1  router action upstream http h1 tls metrics limit  cores
 //!  L0  parser · ids time rng sync secret
 //! ```
 //!
@@ -38,6 +38,7 @@ pub mod log;
 pub mod metrics;
 pub mod policy;
 pub mod router;
+pub mod tls;
 pub mod upstream;
 
 pub mod ids;

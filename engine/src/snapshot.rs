@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parser::Limits;
+use rustls::pki_types::ServerName;
 
 use crate::action::Action;
 use crate::auth::consumers::Consumers;
@@ -25,6 +26,7 @@ use crate::policy::{AnyPolicy, Chain};
 use crate::router::Router;
 use crate::router::explain::Wanted;
 use crate::secret::Secret;
+use crate::tls::{ClientTerms, ServerTerms};
 
 pub mod origin;
 
@@ -232,6 +234,12 @@ pub struct Listener {
     pub guards: Chain,
     /// Index in `Snapshot::routers`.
     pub router: usize,
+    /// `None`: what arrives is HTTP in the clear.
+    pub tls: Option<Arc<ServerTerms>>,
+    /// Each connection begins with a PROXY header (from peers of `server.trusted_proxies`).
+    pub proxy_protocol: bool,
+    /// Every request is sent to the same place over HTTPS, at this port.
+    pub https_redirect: Option<u16>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -270,6 +278,8 @@ pub struct Upstream {
     pub connections_max: Option<u32>,
     /// Bounds of response heads and of chunked answers.
     pub limits: Limits,
+    /// `None`: it is spoken to in the clear.
+    pub tls: Option<Arc<ClientTerms>>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -295,6 +305,18 @@ pub struct Endpoint {
 impl Endpoint {
     pub fn host_text(&self) -> &[u8] {
         host_text(&self.address, &self.text)
+    }
+}
+
+impl ClientTerms {
+    /// The name that an endpoint's certificate has to hold. `None`: it has no name, as a unix
+    /// socket has none.
+    pub fn name_of(&self, endpoint: &Endpoint) -> Option<ServerName<'static>> {
+        match &endpoint.address {
+            EndpointAddress::Ip(address) => Some(self.name_for_ip(address.ip())),
+            EndpointAddress::Name { host, .. } => self.name_for(Some(host)),
+            EndpointAddress::Unix(_) => self.name_for(None),
+        }
     }
 }
 

@@ -103,33 +103,34 @@ fn unsafe_stands_only_where_it_says_why() {
 }
 
 /// Which areas a file of the engine may use, beside the foundations.
-const LAYERS: [(&str, &[&str]); 20] = [
+const LAYERS: [(&str, &[&str]); 21] = [
     ("router", &[]),
     ("http", &["h1"]),
     ("h1", &["http"]),
     ("upstream", &["snapshot"]),
     ("limit", &[]),
     ("auth", &[]),
+    ("tls", &[]),
     ("policy", &["auth", "limit", "http", "metrics"]),
     ("metrics", &[]),
     ("log", &["metrics"]),
     ("action", &["http"]),
-    ("snapshot", &["action", "auth", "http", "limit", "log", "policy", "router"]),
+    ("snapshot", &["action", "auth", "http", "limit", "log", "policy", "router", "tls"]),
     ("way", &["snapshot", "http", "h1", "policy", "router"]),
     (
         "explain",
         &[
             "config", "snapshot", "action", "auth", "http", "h1", "limit", "metrics", "policy",
-            "router", "upstream", "way",
+            "router", "tls", "upstream", "way",
         ],
     ),
-    ("config", &["snapshot", "action", "auth", "http", "limit", "log", "policy", "router"]),
+    ("config", &["snapshot", "action", "auth", "http", "limit", "log", "policy", "router", "tls"]),
     ("rt", &["snapshot", "sim"]),
     (
         "worker",
         &[
             "rt", "snapshot", "action", "auth", "http", "h1", "policy", "router", "upstream",
-            "limit", "metrics", "log", "way",
+            "limit", "metrics", "log", "tls", "way",
         ],
     ),
     ("admin", &["metrics"]),
@@ -137,7 +138,7 @@ const LAYERS: [(&str, &[&str]); 20] = [
         "control",
         &[
             "rt", "snapshot", "auth", "policy", "upstream", "limit", "metrics", "log", "config",
-            "admin", "worker", "explain",
+            "tls", "admin", "worker", "explain",
         ],
     ),
     ("cli", &["auth", "config", "admin", "control", "explain", "snapshot"]),

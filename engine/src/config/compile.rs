@@ -307,6 +307,9 @@ fn listener(listener: model::Listener, guards: Policies, router: usize) -> Liste
         backlog: listener.backlog.unwrap_or(defaults::BACKLOG) as u32,
         guards,
         router,
+        tls: None,
+        proxy_protocol: false,
+        https_redirect: None,
     }
 }
 
@@ -336,5 +339,6 @@ fn upstream(upstream: model::Upstream) -> Upstream {
             .and_then(model::Limit::option)
             .map(|count| count as u32),
         limits,
+        tls: None,
     }
 }

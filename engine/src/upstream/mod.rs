@@ -253,6 +253,7 @@ mod tests {
             connect_timeout: Duration::from_secs(2),
             connections_max: None,
             limits: parser::Limits::default(),
+            tls: None,
         }
     }
 

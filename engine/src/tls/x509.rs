@@ -1,0 +1,75 @@
+//! What stands in a certificate, as far as it is asked here.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use x509_cert::certificate::{CertificateInner, Raw};
+use x509_cert::der::{Decode, Encode};
+use x509_cert::ext::pkix::SubjectAltName;
+use x509_cert::ext::pkix::name::GeneralName;
+
+use super::{Digest, sha256};
+
+/// A certificate that could be read.
+pub struct Parsed(CertificateInner<Raw>);
+
+impl Parsed {
+    pub fn of(der: &[u8]) -> Option<Parsed> {
+        CertificateInner::from_der(der).ok().map(Parsed)
+    }
+
+    /// Seconds since 1970: the first and the last that it holds.
+    pub fn validity(&self) -> (u64, u64) {
+        let validity = &self.0.tbs_certificate.validity;
+        let seconds = |time: x509_cert::time::Time| time.to_unix_duration().as_secs();
+        (seconds(validity.not_before), seconds(validity.not_after))
+    }
+
+    /// As RFC 4514 writes it: the narrowest first.
+    pub fn subject(&self) -> String {
+        self.0.tbs_certificate.subject.to_string()
+    }
+
+    /// Of the public key with its kind (RFC 7469 §2.4).
+    pub fn spki(&self) -> Option<Digest> {
+        self.spki_der().map(|spki| sha256(&spki))
+    }
+
+    pub fn spki_der(&self) -> Option<Vec<u8>> {
+        self.0.tbs_certificate.subject_public_key_info.to_der().ok()
+    }
+
+    /// Other names of the subject, in their order. Kinds that nobody asks for are left out.
+    pub fn names(&self) -> Vec<Name> {
+        let found = self.0.tbs_certificate.get::<SubjectAltName>();
+        let names = found.ok().flatten().map(|(_, names)| names.0).unwrap_or_default();
+        names.iter().filter_map(Name::of).collect()
+    }
+}
+
+/// One of a subject's other names (RFC 5280 §4.2.1.6).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Name {
+    Dns(String),
+    Uri(String),
+    Ip(IpAddr),
+    Email(String),
+}
+
+impl Name {
+    fn of(name: &GeneralName) -> Option<Name> {
+        Some(match name {
+            GeneralName::DnsName(name) => Name::Dns(name.to_string()),
+            GeneralName::UniformResourceIdentifier(uri) => Name::Uri(uri.to_string()),
+            GeneralName::Rfc822Name(email) => Name::Email(email.to_string()),
+            GeneralName::IpAddress(bytes) => Name::Ip(address(bytes.as_bytes())?),
+            _ => return None,
+        })
+    }
+}
+
+fn address(bytes: &[u8]) -> Option<IpAddr> {
+    if let Ok(v4) = <[u8; 4]>::try_from(bytes) {
+        return Some(Ipv4Addr::from(v4).into());
+    }
+    <[u8; 16]>::try_from(bytes).ok().map(|v6| Ipv6Addr::from(v6).into())
+}
