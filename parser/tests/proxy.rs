@@ -60,6 +60,7 @@ fn a_line_of_version_1_names_two_addresses_and_two_ports() {
     accepted(b"PROXY TCP6 ::ffff:1.2.3.4 ::1 1 2\r\n", Some("[::ffff:1.2.3.4]:1"));
     let eight = "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff";
     let longest = format!("PROXY TCP6 {eight} {eight} 65535 65535\r\n");
+    assert_eq!((longest.len(), LINE_BYTES_MAX), (104, 107));
     accepted(longest.as_bytes(), Some(&format!("[{eight}]:65535")));
 }
 
