@@ -1,4 +1,4 @@
-//! Heads, targets and paths beside httparse alone.
+//! Heads, targets and paths beside httparse alone, and the PROXY header.
 
 use std::hint::black_box;
 
@@ -140,5 +140,24 @@ fn paths(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, requests, drip, responses, paths);
+fn proxied(c: &mut Criterion) {
+    let mut group = c.benchmark_group("proxy");
+    let line: &[u8] = b"PROXY TCP4 203.0.113.7 192.0.2.1 12345 443\r\n";
+    let block = |rest: &[u8]| {
+        let len = (rest.len() as u16).to_be_bytes();
+        [b"\r\n\r\n\0\r\nQUIT\n\x21\x11", &len[..], rest].concat()
+    };
+    let addresses = [203, 0, 113, 7, 192, 0, 2, 1, 0x30, 0x39, 0x01, 0xbb];
+    // The last one's checksum is wrong, which is found as late as that it is right.
+    let summed = block(&[&addresses[..], &[3, 0, 4, 0, 0, 0, 0]].concat());
+    let rows = [("v1", line.to_vec()), ("v2", block(&addresses)), ("v2_checksum", summed)];
+    for (name, bytes) in rows {
+        group.bench_function(name, |b| {
+            b.iter(|| black_box(parser::proxy::parse(black_box(&bytes))).is_ok());
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(benches, requests, drip, responses, paths, proxied);
 criterion_main!(benches);

@@ -4,26 +4,74 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
+use rustls::{ClientConnection, StreamOwned};
+
 use crate::relay::message::{Step, Tracker};
+use crate::tls::{self, Trust};
 
 /// Longest wait for an answer; a proxy that is this late has failed.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
 pub struct Client {
-    stream: TcpStream,
+    stream: Stream,
     port: u16,
 }
 
+enum Stream {
+    Plain(TcpStream),
+    Tls(Box<StreamOwned<ClientConnection, TcpStream>>),
+}
+
+impl Stream {
+    fn socket(&self) -> &TcpStream {
+        match self {
+            Stream::Plain(socket) => socket,
+            Stream::Tls(tls) => &tls.sock,
+        }
+    }
+
+    fn write_all(&mut self, bytes: &[u8]) -> std::io::Result<()> {
+        match self {
+            Stream::Plain(socket) => socket.write_all(bytes),
+            Stream::Tls(tls) => tls.write_all(bytes),
+        }
+    }
+
+    fn read(&mut self, bytes: &mut [u8]) -> std::io::Result<usize> {
+        match self {
+            Stream::Plain(socket) => socket.read(bytes),
+            Stream::Tls(tls) => tls.read(bytes),
+        }
+    }
+}
+
 impl Client {
-    #[allow(clippy::disallowed_methods)] // a program of its own
     pub fn connect(port: u16) -> Result<Client, String> {
+        Ok(Client { stream: Stream::Plain(Client::socket(port)?), port })
+    }
+
+    pub fn connect_tls(port: u16, trust: &Trust) -> Result<Client, String> {
+        let tls = StreamOwned::new(trust.begin()?, Client::socket(port)?);
+        Ok(Client { stream: Stream::Tls(Box::new(tls)), port })
+    }
+
+    #[allow(clippy::disallowed_methods)] // a program of its own
+    fn socket(port: u16) -> Result<TcpStream, String> {
         let failed = |e: std::io::Error| format!("port {port}: {e}");
         let stream = TcpStream::connect(("127.0.0.1", port)).map_err(failed)?;
         stream.set_nodelay(true).map_err(failed)?;
         stream.set_read_timeout(Some(ANSWER_TIMEOUT)).map_err(failed)?;
         // Its close is a reset: thousands of them would leave their ports waiting.
         socket2::SockRef::from(&stream).set_linger(Some(Duration::ZERO)).map_err(failed)?;
-        Ok(Client { stream, port })
+        Ok(stream)
+    }
+
+    /// What TLS settled; nothing without it.
+    pub fn spoken(&self) -> String {
+        match &self.stream {
+            Stream::Plain(_) => String::new(),
+            Stream::Tls(tls) => tls::spoken(&tls.conn),
+        }
     }
 
     /// The status of the answer, which is read to its end.
@@ -52,7 +100,8 @@ impl Client {
         status.ok_or(format!("GET {path}: no status"))
     }
 
-    /// Whether the proxy has left it open, and silent.
+    /// Whether the proxy has left it open, and silent since the answer. With TLS too: what a proxy
+    /// sends for later sessions comes before its first answer.
     pub fn is_quiet(&self) -> bool {
         let look = |stream: &TcpStream| {
             stream.set_nonblocking(true)?;
@@ -60,6 +109,6 @@ impl Client {
             stream.set_nonblocking(false)?;
             seen
         };
-        look(&self.stream).is_err_and(|e| e.kind() == std::io::ErrorKind::WouldBlock)
+        look(self.stream.socket()).is_err_and(|e| e.kind() == std::io::ErrorKind::WouldBlock)
     }
 }

@@ -8,6 +8,7 @@
 //! compare                           every scenario; `--only routes` or another part of a name
 //! compare --logs                    the same, every proxy with an access log
 //! compare --only idle --idle 9000   memory for each connection that only waits
+//! compare --only TLS                with TLS towards the client
 //! floor                             relays that only find message ends, beside nginx
 //! ```
 
@@ -15,6 +16,7 @@ mod client;
 mod guarded;
 mod idle;
 mod latency;
+mod measure;
 mod options;
 mod peers;
 mod process;
@@ -23,10 +25,12 @@ mod relay;
 mod routes;
 mod scenario;
 mod table;
+mod tls;
 mod wrk;
 
 use std::process::ExitCode;
 
+use idle::Idle;
 use options::{Options, Task};
 use peers::{Peer, Setup};
 use process::Scratch;
@@ -66,6 +70,7 @@ fn with_origin(options: &Options, compare: Comparison) -> Result<(), String> {
         origin: origin.port,
         busbar: options.busbar.as_deref(),
         logs: options.logs,
+        tls: false,
         connections_max: peers::CONNECTIONS_MAX,
     };
     println!("{}", process::machine());
@@ -106,7 +111,14 @@ fn compare(scratch: &Scratch, setup: &Setup, options: &Options) -> Result<(), St
         println!("{}", policies(setup, options)?);
     }
     if options.wants(IDLE) {
-        println!("{}", idle::compare(setup, options)?);
+        let idle = Idle {
+            scenario: IDLE,
+            connections: options.idle,
+            rounds: options.rounds,
+            start: |setup, tag| peers::start_all(setup, tag, &routes::one()),
+            trust: None,
+        };
+        println!("{}", idle::compare(setup, &idle)?);
     }
     if options.wants(LOG) {
         let (off, on) = (Setup { logs: false, ..*setup }, Setup { logs: true, ..*setup });
@@ -114,7 +126,7 @@ fn compare(scratch: &Scratch, setup: &Setup, options: &Options) -> Result<(), St
         let logging = stopped(peers::start_all(&on, "on", &routes::one())?);
         println!("{}", compare_logs(&plain, &logging, options)?);
     }
-    Ok(())
+    tls::compare(scratch, setup, options)
 }
 
 /// The relays beside nginx.
@@ -138,16 +150,8 @@ fn basic(peers: &[Peer], scratch: &Scratch, options: &Options) -> Result<(), Str
 }
 
 fn rounds(peers: &[Peer], scenario: &Scenario, options: &Options) -> Result<Table, String> {
-    let mut table = Table::new(scenario.name);
-    for round in 0..=options.rounds {
-        for peer in peers {
-            let measured = measure(peer, scenario, options, round == 0)?;
-            if round > 0 {
-                table.add(peer.name, measured);
-            }
-        }
-    }
-    Ok(table)
+    let one = |peer: &Peer, seconds| measure::by_wrk(peer, scenario, options, seconds);
+    measure::rounds(peers, Table::new(scenario.name, "request"), options, one)
 }
 
 /// Busbar's plain route, and one with policies, one after the other in each round; the requests are
@@ -165,8 +169,9 @@ fn policies(setup: &Setup, options: &Options) -> Result<Pairs, String> {
         let guarded = stopped(vec![peers::start_busbar(setup, &tag, &texts)?]);
         let scenario = Scenario { name, path: "/128", script: Some(script.into()) };
         for round in 0..=options.rounds.max(PAIRED_ROUNDS_MIN) {
-            let off = measure(&plain[0], &scenario, options, round == 0)?;
-            let on = measure(&guarded[0], &scenario, options, round == 0)?;
+            let seconds = measure::seconds_of(round, options);
+            let off = measure::by_wrk(&plain[0], &scenario, options, seconds)?;
+            let on = measure::by_wrk(&guarded[0], &scenario, options, seconds)?;
             if round > 0 {
                 pairs.add(name, off.cpu_us, on.cpu_us);
             }
@@ -180,36 +185,13 @@ fn compare_logs(plain: &[Peer], logging: &[Peer], options: &Options) -> Result<P
     let mut pairs = Pairs::new("access log: what a JSON line for each request adds");
     for round in 0..=options.rounds.max(PAIRED_ROUNDS_MIN) {
         for (plain, logging) in plain.iter().zip(logging) {
-            let off = measure(plain, &BASIC[0], options, round == 0)?;
-            let on = measure(logging, &BASIC[0], options, round == 0)?;
+            let seconds = measure::seconds_of(round, options);
+            let off = measure::by_wrk(plain, &BASIC[0], options, seconds)?;
+            let on = measure::by_wrk(logging, &BASIC[0], options, seconds)?;
             if round > 0 {
                 pairs.add(plain.name, off.cpu_us, on.cpu_us);
             }
         }
     }
     Ok(pairs)
-}
-
-/// One run. The first one, of a second, only warms up.
-fn measure(
-    peer: &Peer,
-    scenario: &Scenario,
-    options: &Options,
-    warm_up: bool,
-) -> Result<table::Measured, String> {
-    peer.process.go_on();
-    let before = peer.process.cpu_us();
-    let seconds = if warm_up { 1 } else { options.seconds };
-    let run = wrk::run(peer.port, scenario, options.connections, seconds)?;
-    let after = peer.process.cpu_us();
-    peer.process.stop();
-    if run.requests == 0 || run.errors > run.requests / 100 {
-        return Err(format!("{}: {} requests, {} errors", peer.name, run.requests, run.errors));
-    }
-    Ok(table::Measured {
-        cpu_us: (after - before) as f64 / run.requests as f64,
-        per_second: run.requests as f64 / f64::from(seconds),
-        p99_us: run.p99_us,
-        memory_kib: peer.process.memory_kib(),
-    })
 }

@@ -1,6 +1,7 @@
 //! What the command line asks for.
 
 use crate::relay::Kind;
+use crate::scenario;
 
 /// What is to be done.
 #[derive(Debug, PartialEq)]
@@ -20,6 +21,8 @@ pub struct Options {
     pub connections: u32,
     /// Connections of the scenario about idle ones.
     pub idle: u32,
+    /// And of that about idle ones with TLS, which take more memory on this side too.
+    pub idle_tls: u32,
     /// Every proxy writes an access log in every scenario.
     pub logs: bool,
     pub only: Option<String>,
@@ -33,6 +36,7 @@ impl Default for Options {
             seconds: 2,
             connections: 64,
             idle: 9_000,
+            idle_tls: 5_000,
             logs: false,
             only: None,
             busbar: None,
@@ -41,14 +45,17 @@ impl Default for Options {
 }
 
 impl Options {
-    /// Whether a scenario is asked for.
+    /// Whether a scenario is asked for: by its whole name, else by a part of it.
     pub fn wants(&self, name: &str) -> bool {
-        self.only.as_ref().is_none_or(|only| name.contains(only.as_str()))
+        self.only.as_deref().is_none_or(|only| match scenario::names().any(|name| name == only) {
+            true => name == only,
+            false => name.contains(only),
+        })
     }
 }
 
 const USAGE: &str = "say: compare or floor [--rounds N] [--seconds N] [--connections N] \
-                     [--idle N] [--logs] [--only SCENARIO] [--busbar PATH], \
+                     [--idle N] [--idle-tls N] [--logs] [--only SCENARIO] [--busbar PATH], \
                      or relay epoll|io_uring|rt --port N --origin N";
 
 pub fn read(mut args: impl Iterator<Item = String>) -> Result<Task, String> {
@@ -74,6 +81,7 @@ fn options(mut args: impl Iterator<Item = String>) -> Result<Options, String> {
             "--seconds" => options.seconds = number()?.max(1),
             "--connections" => options.connections = number()?.max(1),
             "--idle" => options.idle = number()?.max(1),
+            "--idle-tls" => options.idle_tls = number()?.max(1),
             "--only" => options.only = Some(value),
             "--busbar" => options.busbar = Some(value),
             _ => return Err(format!("{flag} is not known; {USAGE}")),
@@ -118,6 +126,18 @@ mod tests {
         assert_eq!(of("floor --logs --rounds 3 --only routes"), Ok(Task::Floor(asked)));
         let relay = Task::Relay { kind: Kind::Uring, port: 1, origin: 2 };
         assert_eq!(of("relay io_uring --port 1 --origin 2"), Ok(relay));
+    }
+
+    #[test]
+    fn a_whole_name_asks_for_one_scenario_and_a_part_for_all_that_hold_it() {
+        let wanted = |only: &str| {
+            let options = Options { only: Some(only.to_owned()), ..Options::default() };
+            scenario::names().filter(|name| options.wants(name)).collect::<Vec<_>>()
+        };
+        assert_eq!(wanted("keep-alive 128 B"), ["keep-alive 128 B"]);
+        assert_eq!(wanted("128 B"), ["keep-alive 128 B", "TLS keep-alive 128 B"]);
+        assert_eq!(wanted("TLS").len(), 5);
+        assert_eq!(scenario::names().filter(|name| Options::default().wants(name)).count(), 15);
     }
 
     #[test]

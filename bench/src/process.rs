@@ -25,6 +25,14 @@ impl Process {
         Ok(Process { child })
     }
 
+    /// Waits until it listens on a port, or has ended.
+    pub fn wait_for(&mut self, port: u16, name: &str) -> Result<(), String> {
+        await_port(port, name, || match self.child.try_wait() {
+            Ok(Some(status)) => Err(format!("{name} has ended, {status}")),
+            _ => Ok(()),
+        })
+    }
+
     /// This process and its children.
     fn ids(&self) -> Vec<u32> {
         let id = self.child.id();
@@ -149,13 +157,22 @@ pub fn free_port() -> u16 {
 }
 
 /// Waits until something listens on a port.
-#[allow(clippy::disallowed_methods)] // a program of its own
 pub fn wait_for(port: u16, name: &str) -> Result<(), String> {
+    await_port(port, name, || Ok(()))
+}
+
+#[allow(clippy::disallowed_methods)] // a program of its own
+fn await_port(
+    port: u16,
+    name: &str,
+    mut is_alive: impl FnMut() -> Result<(), String>,
+) -> Result<(), String> {
     let end = Instant::now() + Duration::from_secs(10);
     while Instant::now() < end {
         if std::net::TcpStream::connect(("127.0.0.1", port)).is_ok() {
             return Ok(());
         }
+        is_alive()?;
         std::thread::yield_now();
     }
     Err(format!("{name} does not listen on port {port}"))

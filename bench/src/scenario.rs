@@ -39,3 +39,23 @@ pub const LOG: &str = "access log";
 
 /// What a client that only waits costs.
 pub const IDLE: &str = "idle connections";
+
+/// With TLS towards the client; the connections are kept.
+pub const TLS: [Scenario; 2] = [
+    Scenario { name: "TLS keep-alive 128 B", path: "/128", script: None },
+    Scenario { name: "TLS 64 KiB answer", path: "/64k", script: None },
+];
+
+/// A connection, its handshake and one request, again and again.
+pub const TLS_FULL: &str = "TLS full handshake";
+pub const TLS_RESUMED: &str = "TLS resumed handshake";
+
+/// As [`IDLE`].
+pub const TLS_IDLE: &str = "TLS idle connections";
+
+/// Every scenario's name.
+pub fn names() -> impl Iterator<Item = &'static str> {
+    let basic = BASIC.iter().chain(&TLS).map(|scenario| scenario.name);
+    let others = [GUARDED, POLICIES, LOG, IDLE, TLS_FULL, TLS_RESUMED, TLS_IDLE];
+    basic.chain(ROUTES.map(|(name, _)| name)).chain(others)
+}

@@ -13,6 +13,8 @@ pub struct Measured {
 /// The rounds of one scenario.
 pub struct Table {
     scenario: &'static str,
+    /// What the CPU time is for.
+    unit: &'static str,
     rows: Vec<(&'static str, Vec<Measured>)>,
 }
 
@@ -23,8 +25,8 @@ pub fn median(values: impl Iterator<Item = f64>) -> f64 {
 }
 
 impl Table {
-    pub fn new(scenario: &'static str) -> Table {
-        Table { scenario, rows: Vec::new() }
+    pub fn new(scenario: &'static str, unit: &'static str) -> Table {
+        Table { scenario, unit, rows: Vec::new() }
     }
 
     pub fn add(&mut self, peer: &'static str, measured: Measured) {
@@ -58,7 +60,8 @@ impl fmt::Display for Table {
         let cpu = |runs: &[Measured]| median(runs.iter().map(|m| m.cpu_us));
         let best = best(&self.rows, |name| OTHERS.contains(&name));
         writeln!(f, "### {}\n", self.scenario)?;
-        writeln!(f, "| proxy | CPU µs/request | ratio | requests/s | p99 µs | RSS MiB |")?;
+        let unit = self.unit;
+        writeln!(f, "| proxy | CPU µs/{unit} | ratio | {unit}s/s | p99 µs | RSS MiB |")?;
         writeln!(f, "|---|---|---|---|---|---|")?;
         for (name, runs) in &self.rows {
             let low = runs.iter().map(|m| m.cpu_us).fold(f64::INFINITY, f64::min);
@@ -131,6 +134,7 @@ pub struct Rest {
 }
 
 pub struct IdleTable {
+    pub scenario: &'static str,
     pub connections: u32,
     pub rows: Vec<(&'static str, Vec<Rest>)>,
 }
@@ -141,7 +145,8 @@ impl fmt::Display for IdleTable {
         let others = self.rows.iter().filter(|(name, _)| OTHERS.contains(name));
         let best = others.map(|(_, rounds)| each(rounds)).fold(f64::INFINITY, f64::min);
         let rounds = self.rows.first().map_or(0, |(_, rounds)| rounds.len());
-        writeln!(f, "### idle connections: {} ({rounds} rounds)\n", self.connections)?;
+        let IdleTable { scenario, connections, .. } = self;
+        writeln!(f, "### {scenario}: {connections} ({rounds} rounds)\n")?;
         writeln!(f, "| proxy | KiB/connection | ratio | RSS at rest before, MiB |")?;
         writeln!(f, "|---|---|---|---|")?;
         for (name, rounds) in &self.rows {
@@ -165,7 +170,7 @@ mod tests {
 
     #[test]
     fn ratios_are_to_the_best_peer() {
-        let mut table = Table::new("x");
+        let mut table = Table::new("x", "request");
         let run = |cpu_us| Measured { cpu_us, per_second: 1.0, p99_us: 1.0, memory_kib: 1024 };
         for cpu in [9.0, 10.0, 30.0] {
             table.add("busbar", run(cpu));
@@ -187,7 +192,7 @@ mod tests {
     fn idle_connections_are_told_in_kib() {
         let rest = |each_kib| vec![Rest { before_kib: 2048, each_kib }];
         let rows = vec![("busbar", rest(0.5)), ("nginx", rest(1.0)), ("haproxy", rest(2.0))];
-        let text = IdleTable { connections: 9, rows }.to_string();
+        let text = IdleTable { scenario: "idle connections", connections: 9, rows }.to_string();
         assert!(text.starts_with("### idle connections: 9 (1 rounds)\n"), "{text}");
         assert!(text.contains("| busbar | 0.50 (0.50–0.50) | 0.50 | 2.0 |"), "{text}");
     }

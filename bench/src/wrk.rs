@@ -2,15 +2,22 @@
 
 use std::process::Command;
 
+use crate::peers::Peer;
 use crate::scenario::Scenario;
 
+/// What a run of a load generator counted.
 pub struct Run {
     pub requests: u64,
     pub errors: u64,
     pub p99_us: f64,
 }
 
-pub fn run(port: u16, scenario: &Scenario, connections: u32, seconds: u32) -> Result<Run, String> {
+pub fn run(
+    peer: &Peer,
+    scenario: &Scenario,
+    connections: u32,
+    seconds: u32,
+) -> Result<Run, String> {
     let mut command = Command::new("taskset");
     command.args(["-c", "1", "wrk", "-t", "1", "--latency"]);
     command.args(["-c", &connections.to_string(), "-d", &format!("{seconds}s")]);
@@ -19,7 +26,7 @@ pub fn run(port: u16, scenario: &Scenario, connections: u32, seconds: u32) -> Re
         std::fs::write(&script, text.as_bytes()).map_err(|e| e.to_string())?;
         command.arg("-s").arg(&script);
     }
-    let url = format!("http://127.0.0.1:{port}{}", scenario.path);
+    let url = format!("{}://127.0.0.1:{}{}", peer.scheme, peer.port, scenario.path);
     let out = command.arg(url).output().map_err(|e| format!("wrk: {e}"))?;
     let text = String::from_utf8_lossy(&out.stdout).into_owned();
     if !out.status.success() {

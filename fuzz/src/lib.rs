@@ -10,12 +10,14 @@ mod connection;
 mod engine_parts;
 mod heads;
 mod paths;
+mod proxied;
 
 pub use chunks::chunked;
 pub use connection::connection;
 pub use engine_parts::{config, consumers, explain, fmt, jwks, jwt, router};
 pub use heads::{request_head, response_head};
 pub use paths::target_path;
+pub use proxied::proxy;
 
 /// Panics when `bytes` is a counterexample.
 pub type Property = fn(&[u8]);
@@ -34,6 +36,7 @@ pub const TARGETS: &[(&str, Property)] = &[
     ("jwt", jwt),
     ("jwks", jwks),
     ("consumers", consumers),
+    ("proxy", proxy),
 ];
 
 /// Bounds small enough for a fuzzer to reach them.

@@ -1,4 +1,4 @@
-//! Every reason to refuse a message, with its status, its RFC section and one sentence.
+//! Every reason to refuse a message, with its status, the section that says so and one sentence.
 
 /// Why a message was refused, and where.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -144,6 +144,18 @@ error_kinds! {
     NominatedFraming = 400, "RFC 9110 §7.6.1", "Connection nominates Host or a framing field";
     BadExpectation = 417, "RFC 9110 §10.1.1", "the expectation is not 100-continue";
     BadMaxForwards = 400, "RFC 9110 §7.6.2", "Max-Forwards is not one decimal number";
+
+    // The PROXY header. Nobody is answered with the status: HTTP has not begun.
+    ProxySignature = 400, "PROXY §2", "the connection does not begin with a PROXY header";
+    ProxyTooLong = 400, "PROXY §2", "the PROXY header is larger than the limit";
+    ProxyLine = 400, "PROXY §2.1", "more than two addresses and two ports stand in the PROXY line";
+    ProxyFamily = 400, "PROXY §2", "the PROXY header names no family of addresses that is served";
+    ProxyAddress = 400, "PROXY §2.1", "the PROXY line has no address of its family there";
+    ProxyPort = 400, "PROXY §2.1", "the PROXY line has no port from 0 to 65535 there";
+    ProxyCommand = 400, "PROXY §2.2", "the PROXY header has an unknown version or command";
+    ProxyLength = 400, "PROXY §2.2", "the PROXY header is too short for its addresses";
+    ProxyExtension = 400, "PROXY §2.2", "an extension of the PROXY header is malformed";
+    ProxyChecksum = 400, "PROXY §2.2.4", "the PROXY header is not what its checksum says";
 }
 
 #[cfg(test)]
@@ -154,7 +166,8 @@ mod tests {
     fn every_kind_has_a_client_or_server_error_a_section_and_a_sentence() {
         for kind in ErrorKind::ALL {
             assert!(matches!(kind.status(), 400 | 405 | 414 | 417 | 431 | 501 | 505), "{kind:?}");
-            assert!(kind.section().starts_with("RFC "), "{kind:?}");
+            let is_proxy = kind.section().starts_with("PROXY §");
+            assert!(is_proxy || kind.section().starts_with("RFC "), "{kind:?}");
             assert!(kind.text().len() > 10 && !kind.text().ends_with('.'), "{kind:?}");
         }
     }

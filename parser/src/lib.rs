@@ -11,7 +11,8 @@
 //!
 //! In the order a request meets them: `scan` finds the end of the head, `head` reads it (`quick`
 //! when it is a usual one), `target` and `path` say what is asked for, `framing` how long the body is, `connection` what belongs to
-//! this hop only, `chunked` reads the body, `encode` writes the next head.
+//! this hop only, `chunked` reads the body, `encode` writes the next head. Before all of them
+//! `proxy` reads the header that a balancer in front may write.
 #![forbid(unsafe_code)]
 
 mod bytes;
@@ -26,6 +27,7 @@ pub mod limits;
 mod line;
 pub mod method;
 pub mod path;
+pub mod proxy;
 mod quick;
 pub mod scan;
 pub mod span;
@@ -41,6 +43,7 @@ pub use head::{RequestHead, ResponseHead};
 pub use limits::Limits;
 pub use method::Method;
 pub use path::{Canonical, PathFacts, PathOptions};
+pub use proxy::Proxied;
 pub use scan::HeadScan;
 pub use span::Span;
 pub use target::{Form, Target};

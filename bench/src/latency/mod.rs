@@ -80,6 +80,7 @@ fn compare(options: &Options, dir: &std::path::Path) -> Result<(), String> {
         origin: origin.port,
         busbar: options.busbar.as_deref(),
         logs: false,
+        tls: false,
         connections_max: peers::CONNECTIONS_MAX,
     };
     let peers = peers::start_all(&setup, "one", &routes::one())?;

@@ -41,6 +41,7 @@ impl Gateway {
             origin: place.origin,
             busbar: None,
             logs: false,
+            tls: false,
             connections_max: peers::CONNECTIONS_MAX,
         };
         let text = peers::BUSBAR
