@@ -227,6 +227,10 @@ pub struct Sending<'a> {
     pub endpoint_host: &'a [u8],
     /// The peer's address.
     pub peer: &'a [u8],
+    /// It speaks TLS.
+    pub is_tls: bool,
+    /// Whole lines that say who it is by its certificate.
+    pub certificate: &'a [u8],
     pub trusted: bool,
     pub via: bool,
     pub request_id: &'a [u8],
@@ -262,6 +266,8 @@ pub fn write_head(out: &mut Vec<u8>, s: &Sending<'_>) {
         host,
         authority,
         peer: s.peer,
+        is_tls: s.is_tls,
+        certificate: s.certificate,
         trusted: s.trusted,
         request_id: s.request_id,
         edits: edits.zip(s.facts),

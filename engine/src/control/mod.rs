@@ -310,6 +310,7 @@ impl Control {
                 again.iter().for_each(|line| say(line));
             }
             FromWorker::Untrusted(peer) => self.untrusted.tell(peer),
+            FromWorker::Unverified(text) => say(&text),
             FromWorker::WantsKeys(from, ticket) => {
                 let news = self.issuers.wanted(&from, id, ticket);
                 self.tell_news(news);

@@ -190,6 +190,8 @@ impl Seen<'_> {
             sent_as,
             endpoint_host: endpoint_host(first),
             peer: peer.as_bytes(),
+            is_tls: false,
+            certificate: &[],
             trusted: is_trusted,
             via: self.snapshot.server.via,
             request_id: facts.request_id,

@@ -26,6 +26,10 @@ pub struct RequestOut<'a> {
     pub authority: &'a [u8],
     /// The immediate peer's address; empty on a unix socket.
     pub peer: &'a [u8],
+    /// The client speaks TLS.
+    pub is_tls: bool,
+    /// Whole lines that say who the client is by its certificate.
+    pub certificate: &'a [u8],
     /// The peer is a trusted proxy: what it says of the client is passed on.
     pub trusted: bool,
     pub request_id: &'a [u8],
@@ -39,6 +43,8 @@ pub struct RequestOut<'a> {
     /// Remaining forwards of an OPTIONS request (RFC 9110 §7.6.2).
     pub max_forwards: Option<u32>,
 }
+
+const HSTS: &[u8] = b"strict-transport-security";
 
 /// What policies do to a head: fields that do not go on, and whole lines in their place.
 #[derive(Debug, Clone, Copy, Default)]
@@ -88,7 +94,8 @@ pub fn encode_request(out: &mut Vec<u8>, o: &RequestOut<'_>) {
     // What the route sets or removes of these is not written twice, or at all.
     let is_set = |id| o.edits.is_some_and(|(e, _)| e.replaces(id, b""));
     let said = o.trusted.then(|| request.said(buf));
-    write_forwarded(out, o.peer, said, o.authority, is_set);
+    write_forwarded(out, o.peer, o.is_tls, said, o.authority, is_set);
+    out.extend_from_slice(o.certificate);
     if !is_set(FieldId::XRequestId) {
         encode::field(out, b"X-Request-Id", o.request_id);
     }
@@ -185,6 +192,8 @@ pub struct AnswerOut<'a> {
     /// For a 101: the protocol.
     pub upgrade: Option<&'a [u8]>,
     pub date: &'a [u8],
+    /// `Strict-Transport-Security` in place of the service's own; empty: as it came.
+    pub hsts: &'a str,
     /// What the route changes, and what its variables stand for.
     pub edits: Option<(&'a Edits, &'a Facts<'a>)>,
     /// What the route's policies take away and write.
@@ -209,7 +218,8 @@ pub fn encode_answer(out: &mut Vec<u8>, o: &AnswerOut<'_>) {
             false => !nominated(name),
         };
         let is_replaced = || o.edits.is_some_and(|(e, _)| e.replaces(field.id, name));
-        if keeps && !is_replaced() && !o.marks.drop(field, buf) {
+        let is_ours = || !o.hsts.is_empty() && name.eq_ignore_ascii_case(HSTS);
+        if keeps && !is_replaced() && !is_ours() && !o.marks.drop(field, buf) {
             runs.keep(out, field);
         }
     }
@@ -218,6 +228,10 @@ pub fn encode_answer(out: &mut Vec<u8>, o: &AnswerOut<'_>) {
     let has_date = head.fields.has(FieldId::Date) && !nominated(b"date");
     if !has_date && head.status >= 200 && !is_set(FieldId::Date) {
         encode::field(out, b"Date", o.date);
+    }
+    let sets_hsts = || o.edits.is_some_and(|(e, _)| e.replaces(FieldId::of(HSTS), HSTS));
+    if !o.hsts.is_empty() && head.status >= 200 && !sets_hsts() {
+        encode::field(out, b"Strict-Transport-Security", o.hsts.as_bytes());
     }
     if o.chunked {
         out.extend_from_slice(b"Transfer-Encoding: chunked\r\n");

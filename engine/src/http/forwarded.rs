@@ -156,11 +156,11 @@ pub fn is_forwarding_name(name: &[u8]) -> bool {
 }
 
 /// Whether an unknown field of a trusted proxy's may pass: its `X-Forwarded-Port` say, but never
-/// a spelling with `_`, nor what only this gateway says of consumers.
+/// a spelling with `_`, nor what only this gateway says of consumers and certificates.
 pub fn is_proxys_own_name(name: &[u8]) -> bool {
-    const OURS: &[u8] = b"x-consumer-";
-    let is_ours = name.get(..OURS.len()).is_some_and(|n| n.eq_ignore_ascii_case(OURS));
-    !name.contains(&b'_') && !is_ours
+    const OURS: [&[u8]; 2] = [b"x-consumer-", b"x-client-cert-"];
+    let is = |ours: &[u8]| name.get(..ours.len()).is_some_and(|n| n.eq_ignore_ascii_case(ours));
+    !name.contains(&b'_') && !OURS.iter().any(|ours| is(ours))
 }
 
 fn is_forwarding_name_slow(name: &[u8]) -> bool {
@@ -172,7 +172,7 @@ fn is_forwarding_name_slow(name: &[u8]) -> bool {
         b"content-length",
         b"transfer-encoding",
     ];
-    const PREFIXES: [&[u8]; 2] = [b"x-forwarded-", b"x-consumer-"];
+    const PREFIXES: [&[u8]; 3] = [b"x-forwarded-", b"x-consumer-", b"x-client-cert-"];
     let same = |a: &[u8], b: &[u8]| {
         a.iter().zip(b).all(|(&a, &b)| a.to_ascii_lowercase() == b || (a == b'_' && b == b'-'))
     };
@@ -185,6 +185,7 @@ fn is_forwarding_name_slow(name: &[u8]) -> bool {
 pub fn write_forwarded(
     out: &mut Vec<u8>,
     peer: &[u8],
+    is_tls: bool,
     said: Option<Said<'_>>,
     host: &[u8],
     is_set: impl Fn(FieldId) -> bool,
@@ -201,6 +202,7 @@ pub fn write_forwarded(
     }
     if !is_set(FieldId::XForwardedProto) {
         match last(FieldId::XForwardedProto) {
+            None if is_tls => out.extend_from_slice(b"X-Forwarded-Proto: https\r\n"),
             None => out.extend_from_slice(b"X-Forwarded-Proto: http\r\n"),
             Some(proto) => encode::field(out, b"X-Forwarded-Proto", proto),
         }
@@ -271,6 +273,7 @@ mod tests {
         assert!(is_proxys_own_name(b"X-Forwarded-Port"));
         assert!(!is_proxys_own_name(b"X_Forwarded_Port"));
         assert!(!is_proxys_own_name(b"X-Consumer-Name"));
+        assert!(!is_proxys_own_name(b"X-Client-Cert-Subject"));
         for name in ["X-Forward", "X-Api-Key", "X-Forwarde-For", "From", "X-Request-Ident"] {
             assert!(!is_forwarding_name(name.as_bytes()), "{name}");
         }

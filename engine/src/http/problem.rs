@@ -29,6 +29,7 @@ macro_rules! problems {
 
 problems! {
     BadRequest = 400 "bad-request" "The request is malformed",
+    HttpsRequired = 400 "https-required" "Plain HTTP was sent to a port that speaks TLS",
     EncodedSlash = 400 "encoded-slash" "The path holds an encoded slash",
     BadRewrite = 400 "bad-rewrite" "This request can't be rewritten for its service",
     Unauthenticated = 401 "unauthenticated" "A credential is needed here",

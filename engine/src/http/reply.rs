@@ -12,6 +12,8 @@ pub struct ReplyHead<'a> {
     pub content_type: &'a str,
     /// Empty: no `Date`.
     pub date: &'a [u8],
+    /// `Strict-Transport-Security`; empty: none.
+    pub hsts: &'a str,
     pub close: bool,
     /// An HTTP/1.0 client is told that the connection stays.
     pub keep_alive: bool,
@@ -34,6 +36,9 @@ pub fn write(
     encode::status_line(out, head.status, encode::reason_phrase(head.status).as_bytes());
     if !head.date.is_empty() {
         encode::field(out, b"Date", head.date);
+    }
+    if !head.hsts.is_empty() {
+        encode::field(out, b"Strict-Transport-Security", head.hsts.as_bytes());
     }
     if !head.content_type.is_empty() && !body.is_empty() {
         encode::field(out, b"Content-Type", head.content_type.as_bytes());

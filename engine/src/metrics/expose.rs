@@ -1,8 +1,9 @@
 //! Totals as Prometheus text or OpenMetrics.
 
+use super::greeting::Greeting;
 use super::names;
 use super::reason::Reason;
-use super::recorder::{Classes, Row};
+use super::recorder::{Classes, Row, Whole};
 pub use super::text::Format;
 use super::text::Out;
 use super::totals::Totals;
@@ -171,6 +172,25 @@ fn exchanges(out: &mut Out, totals: &Totals) {
     out.times(&names::OWN_DURATION, &whole.own);
 }
 
+/// What became of connections before their first request.
+fn greetings(out: &mut Out, whole: &Whole) {
+    let counts = || Greeting::ALL.iter().zip(whole.greetings);
+    out.head(&names::CONNECTIONS_REFUSED);
+    for (how, count) in counts().filter(|(how, count)| !how.is_handshake() && *count > 0) {
+        out.row(&[("reason", how.word())]).line(&names::CONNECTIONS_REFUSED, count);
+    }
+    out.head(&names::HANDSHAKES);
+    for (how, count) in counts().filter(|(how, count)| how.is_handshake() && *count > 0) {
+        out.row(&[("result", how.word())]).line(&names::HANDSHAKES, count);
+    }
+    out.head(&names::UPSTREAM_HANDSHAKES);
+    for (word, count) in ["full", "resumed", "failed"].iter().zip(whole.upstream_handshakes) {
+        if count > 0 {
+            out.row(&[("result", word)]).line(&names::UPSTREAM_HANDSHAKES, count);
+        }
+    }
+}
+
 fn process(out: &mut Out, totals: &Totals, facts: &Facts) {
     let (whole, standing) = (&totals.whole, &facts.standing);
     out.one(&names::LIMIT_FULL, facts.limit_full);
@@ -181,6 +201,7 @@ fn process(out: &mut Out, totals: &Totals, facts: &Facts) {
     out.row(&[("direction", "in")]).line(&names::TUNNEL_BYTES, whole.tunnel_in);
     out.row(&[("direction", "out")]).line(&names::TUNNEL_BYTES, whole.tunnel_out);
     out.one(&names::CONNECTIONS, whole.connections);
+    greetings(out, whole);
     out.head(&names::CONNECTIONS_OPEN);
     for (listener, open) in &facts.connections_open {
         out.row(&[("listener", listener)]).line(&names::CONNECTIONS_OPEN, u64::from(*open));

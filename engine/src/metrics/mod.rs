@@ -5,6 +5,7 @@
 //! ```
 
 pub mod expose;
+pub mod greeting;
 mod grid;
 pub mod names;
 pub mod reason;

@@ -78,6 +78,12 @@ metrics! {
         "Bytes of upgraded connections that have ended: in from clients, out to them.",
     CONNECTIONS = "busbar_connections" Counter []
         "Client connections accepted.",
+    CONNECTIONS_REFUSED = "busbar_connections_refused" Counter ["reason"]
+        "Client connections that were closed before a request, by the one-word reason.",
+    HANDSHAKES = "busbar_tls_handshakes" Counter ["result"]
+        "TLS handshakes with clients: full, resumed, failed, timeout, or crowded out by newer ones.",
+    UPSTREAM_HANDSHAKES = "busbar_upstream_tls_handshakes" Counter ["result"]
+        "TLS handshakes with services: full, resumed or failed.",
     CONNECTIONS_OPEN = "busbar_connections_open" Gauge ["listener"]
         "Client connections that are open.",
     LISTENER_FULL = "busbar_listener_full" Counter []

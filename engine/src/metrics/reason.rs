@@ -80,6 +80,8 @@ reasons! {
     NoEndpoint = "no_endpoint",
     /// Every endpoint that was tried refused the connection.
     ConnectRefused = "connect_refused",
+    /// A service's certificate was not accepted, or no TLS was agreed on.
+    UpstreamTls = "upstream_tls",
     ConnectTimeout = "connect_timeout",
     /// `connections_max` of the upstream was reached for too long.
     UpstreamBusy = "upstream_busy",

@@ -6,6 +6,7 @@
 
 use hdrhistogram::Histogram;
 
+use super::greeting::{Greeting, Greetings};
 use super::grid::{BUCKETS_US, Grid, Place, histogram, wide_histogram};
 use super::reason::Reason;
 use crate::ids::Key;
@@ -267,9 +268,17 @@ pub struct Whole {
     pub retries: u64,
     /// What limits would have refused, but for their `dry_run`.
     pub dry_refusals: u64,
+    /// By [`Greeting`].
+    pub greetings: Greetings,
+    /// Handshakes with services: full, resumed, failed.
+    pub upstream_handshakes: [u64; 3],
 }
 
 impl Whole {
+    pub fn greeted(&mut self, how: Greeting) {
+        self.greetings[how as usize] += 1;
+    }
+
     /// Adds what another counted, and clears it.
     pub fn absorb(&mut self, other: &mut Whole) {
         fn add<const N: usize>(mine: &mut [u64; N], theirs: &mut [u64; N]) {
@@ -281,6 +290,8 @@ impl Whole {
         self.reasons.absorb(&mut other.reasons);
         add(&mut self.request_bytes, &mut other.request_bytes);
         add(&mut self.answer_bytes, &mut other.answer_bytes);
+        add(&mut self.greetings, &mut other.greetings);
+        add(&mut self.upstream_handshakes, &mut other.upstream_handshakes);
         self.times.absorb(&mut other.times);
         self.own.absorb(&mut other.own);
         self.unrouted.absorb(&mut other.unrouted);

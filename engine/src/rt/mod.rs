@@ -30,7 +30,7 @@ pub use turn::turn;
 pub use uring::*;
 
 pub use buf::{Buf, BufPool, no_huge_pages};
-pub use timer::{Timers, Watch};
+pub use timer::{Timers, Watch, WatchId};
 
 use std::future::{Future, poll_fn};
 use std::io;
@@ -64,6 +64,10 @@ pub enum Shut {
     Both,
 }
 
+/// The longest record that holds a close_notify (RFC 5246 §6.2.3.3: header, nonce, alert, tag).
+/// The shortest request is longer, once it is encrypted.
+pub const ALERT_BYTES_MAX: usize = 5 + 8 + 2 + 16;
+
 /// What a look at a socket says about its far end.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Hangup {
@@ -73,6 +77,8 @@ pub enum Hangup {
     Half,
     /// The same, and bytes that it sent before wait to be read.
     HalfBehindBytes,
+    /// The same, but no more of them than [`ALERT_BYTES_MAX`].
+    HalfBehindFew,
     Gone,
 }
 
@@ -83,6 +89,8 @@ pub enum Half {
     Leaves,
     /// It has left, unless bytes that it sent before wait to be read: further requests.
     FineBehindBytes,
+    /// The same, but a few bytes are the record with which TLS ends.
+    FineBehindRecords,
     /// It still wants its answers.
     Fine,
 }

@@ -12,7 +12,7 @@ use std::path::Path;
 
 use monoio::net::UnixStream as Ready;
 
-use super::{Hangup, Shut};
+use super::{ALERT_BYTES_MAX, Hangup, Shut};
 use crate::snapshot::EndpointAddress;
 
 /// A descriptor that waits on the worker's runtime. monoio wants a socket type; any will do.
@@ -205,6 +205,13 @@ impl Stream {
         self.moved(&self.read, done)
     }
 
+    /// Looks at what is there without taking it; 0 is the end.
+    pub fn try_peek(&self, room: &mut [u8]) -> io::Result<usize> {
+        const FLAGS: libc::c_int = libc::MSG_PEEK | libc::MSG_DONTWAIT;
+        // SAFETY: writes at most `room.len()` bytes into `room`.
+        check(unsafe { recv(self.handle(), room.as_mut_ptr(), room.len(), FLAGS) })
+    }
+
     /// Writes `head` and `body` as one packet as far as there is room. Returns how many bytes of
     /// both went, or `WouldBlock`.
     #[inline]
@@ -298,6 +305,14 @@ impl Stream {
     }
 }
 
+/// Bytes that wait to be read.
+fn unread(fd: RawFd) -> usize {
+    let mut bytes: libc::c_int = 0;
+    // SAFETY: FIONREAD writes one int into a local.
+    let result = unsafe { libc::ioctl(fd, libc::FIONREAD, &raw mut bytes) };
+    if result == 0 { bytes.max(0) as usize } else { 0 }
+}
+
 fn has_unread(fd: RawFd) -> bool {
     let mut byte = [0u8; 1];
     const FLAGS: libc::c_int = libc::MSG_PEEK | libc::MSG_DONTWAIT;
@@ -326,7 +341,11 @@ pub fn hangups(looks: &[(u32, i32)], mut report: impl FnMut(u32, Hangup)) {
             report(index, Hangup::Gone);
         } else if poll.revents & libc::POLLRDHUP != 0 {
             // (The poll can't tell: an end is readable, too.)
-            let half = if has_unread(fd) { Hangup::HalfBehindBytes } else { Hangup::Half };
+            let half = match unread(fd) {
+                0 => Hangup::Half,
+                few if few <= ALERT_BYTES_MAX => Hangup::HalfBehindFew,
+                _ => Hangup::HalfBehindBytes,
+            };
             report(index, half);
         }
     }

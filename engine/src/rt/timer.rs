@@ -52,6 +52,8 @@ const DRAIN: u8 = 4;
 const LIVE: u8 = 8;
 const HALF_FINE: u8 = 16;
 const HALF_FINE_BEHIND_BYTES: u8 = 32;
+const HALF_FINE_BEHIND_RECORDS: u8 = 64;
+const HALF_FINE_EVER: u8 = HALF_FINE | HALF_FINE_BEHIND_BYTES | HALF_FINE_BEHIND_RECORDS;
 const SECOND: u8 = 64;
 
 #[derive(Debug)]
@@ -98,6 +100,10 @@ pub struct Timers {
     draining: Cell<bool>,
     stopped: Cell<bool>,
 }
+
+/// The name of a watch that is there.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct WatchId(u32);
 
 /// One connection's deadline and the facts that end its waits.
 #[derive(Debug)]
@@ -238,6 +244,15 @@ impl Timers {
             entry.flags |= DRAIN;
             entry.waker.iter().for_each(Waker::wake_by_ref);
         }
+    }
+
+    /// Ends the waits of one watch with [`Stop::Gone`].
+    pub fn end(&self, watch: WatchId) {
+        let mut inner = self.inner.borrow_mut();
+        let entry = &mut inner.entries[watch.0 as usize];
+        debug_assert!(entry.flags & LIVE != 0, "named as long as it is there");
+        entry.flags |= GONE;
+        entry.waker.iter().for_each(Waker::wake_by_ref);
     }
 
     /// Ends every wait with [`Stop::Gone`]: a deadline of the drain has passed. Tunnels have one
@@ -410,7 +425,8 @@ impl Inner {
             Hangup::No => false,
             Hangup::Gone => true,
             Hangup::Half => entry.flags & HALF_FINE == 0,
-            Hangup::HalfBehindBytes => entry.flags & (HALF_FINE | HALF_FINE_BEHIND_BYTES) == 0,
+            Hangup::HalfBehindBytes => entry.flags & HALF_FINE_EVER == 0,
+            Hangup::HalfBehindFew => entry.flags & (HALF_FINE | HALF_FINE_BEHIND_BYTES) == 0,
         };
         if gone {
             entry.flags |= GONE;
@@ -437,6 +453,11 @@ impl Watch {
 
     pub fn disarm(&self) {
         self.arm(Mono::NEVER);
+    }
+
+    /// Names it towards [`Timers::end`], as long as it is there.
+    pub fn id(&self) -> WatchId {
+        WatchId(self.index)
     }
 
     /// From now on a wait between exchanges ends at once.
@@ -480,10 +501,11 @@ impl Watch {
         let entry = &mut inner.entries[self.index as usize];
         entry.handle = handle;
         entry.busy_round = round;
-        entry.flags &= !(HALF_FINE | HALF_FINE_BEHIND_BYTES);
+        entry.flags &= !HALF_FINE_EVER;
         entry.flags |= match half {
             Half::Leaves => 0,
             Half::FineBehindBytes => HALF_FINE_BEHIND_BYTES,
+            Half::FineBehindRecords => HALF_FINE_BEHIND_RECORDS,
             Half::Fine => HALF_FINE,
         };
         if inner.look_at == Mono::NEVER {

@@ -201,6 +201,7 @@ impl Gateway {
                 | FromWorker::Pong
                 | FromWorker::Untrusted(_)
                 | FromWorker::WantsKeys(..)
+                | FromWorker::Unverified(_)
                 | FromWorker::States(..) => {}
             }
         }

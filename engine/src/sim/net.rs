@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::task::Waker;
 use std::time::Duration;
 
-use crate::rt::Hangup;
+use crate::rt::{ALERT_BYTES_MAX, Hangup};
 use crate::sim::exec::World;
 use crate::sim::fault::Fault;
 use crate::sim::seen::{Kind, Promise};
@@ -250,6 +250,23 @@ impl World {
         Ok(n)
     }
 
+    pub fn peek(&mut self, end: End, room: &mut [u8]) -> io::Result<usize> {
+        let now = self.now;
+        let link = &mut self.net.links[end.link];
+        if link.reset[end.side] {
+            return Err(io::ErrorKind::ConnectionReset.into());
+        }
+        let pipe = &mut link.pipes[end.side];
+        pipe.arrive(now);
+        if pipe.arrived.is_empty() {
+            let ended = pipe.has_ended(now);
+            return if ended { Ok(0) } else { Err(io::ErrorKind::WouldBlock.into()) };
+        }
+        let n = room.len().min(pipe.arrived.len());
+        room.iter_mut().zip(&pipe.arrived).for_each(|(place, byte)| *place = *byte);
+        Ok(n)
+    }
+
     pub fn write(&mut self, end: End, bytes: &[u8]) -> io::Result<usize> {
         self.note_use(end);
         let short = self.strikes(Fault::ShortWrite);
@@ -415,6 +432,7 @@ impl World {
         pipe.arrive(now);
         match pipe.has_ended(now) {
             true if pipe.arrived.is_empty() => Hangup::Half,
+            true if pipe.arrived.len() <= ALERT_BYTES_MAX => Hangup::HalfBehindFew,
             true => Hangup::HalfBehindBytes,
             false => Hangup::No,
         }

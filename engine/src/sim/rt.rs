@@ -136,6 +136,10 @@ impl Stream {
         done
     }
 
+    pub fn try_peek(&self, room: &mut [u8]) -> io::Result<usize> {
+        world(|w| w.peek(self.end, room))
+    }
+
     pub fn try_write(&self, head: &[u8], body: &[u8]) -> io::Result<usize> {
         let both = [head, body].concat();
         assert!(!both.is_empty(), "a write of nothing");

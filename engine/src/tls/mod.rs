@@ -17,7 +17,11 @@ pub mod certs;
 pub mod client;
 pub mod identity;
 pub mod server;
+pub mod session;
+#[cfg(test)]
+pub(crate) mod session_tests;
 pub mod tickets;
+pub mod tray;
 pub mod verify;
 mod x509;
 

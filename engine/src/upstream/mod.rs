@@ -13,12 +13,14 @@ pub mod target;
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::Waker;
 
 use crate::ids::EndpointId;
 use crate::rng::Rng;
 use crate::snapshot::{Balance, Endpoint, EndpointAddress, Upstream};
 use crate::time::Mono;
+use crate::tls::ClientTerms;
 pub use resolved::Resolved;
 pub use target::{Share, Target, Tried};
 
@@ -35,6 +37,8 @@ pub struct Local<C> {
     /// By endpoint: those of one share stand together.
     targets: RefCell<Vec<Rc<Target<C>>>>,
     next_serial: Cell<u32>,
+    /// What its connections speak TLS with.
+    tls: RefCell<Option<Arc<ClientTerms>>>,
     pool_idle: Cell<usize>,
     /// Connections open, idle ones included.
     pub open: Cell<u32>,
@@ -51,6 +55,7 @@ impl<C> Local<C> {
             balance: Cell::default(),
             targets: RefCell::default(),
             next_serial: Cell::new(0),
+            tls: RefCell::default(),
             pool_idle: Cell::new(0),
             open: Cell::new(0),
             open_max: Cell::new(0),
@@ -64,6 +69,7 @@ impl<C> Local<C> {
     /// keep their pools, counts and pauses; what comes back to the others is dropped.
     pub fn adopt(&self, upstream: &Upstream, seat: Seat) {
         self.balance.set(upstream.balance);
+        self.speak(&upstream.tls);
         self.pool_idle.set(upstream.pool_idle as usize);
         let (id, workers) = (seat.0, seat.1.max(1));
         let share = |max: u32| max / workers + u32::from(id < max % workers);
@@ -98,6 +104,17 @@ impl<C> Local<C> {
         gone.for_each(|target| target.pool.borrow_mut().close());
         self.targets.replace(targets);
         self.wake_all();
+    }
+
+    /// Connections that were made on other terms are not used again: whom they reach was judged by
+    /// those.
+    fn speak(&self, tls: &Option<Arc<ClientTerms>>) {
+        if *self.tls.borrow() == *tls {
+            return;
+        }
+        self.tls.replace(tls.clone());
+        let targets = self.targets.take();
+        targets.iter().for_each(|target| target.pool.borrow_mut().close());
     }
 
     /// No snapshot has this upstream any more: what comes back is dropped.

@@ -106,8 +106,21 @@ impl Listening {
     }
 
     /// The view that holds for its connections when it is not the worker's own.
-    pub(super) fn last_view(&self) -> Option<Rc<View>> {
+    fn last_view(&self) -> Option<Rc<View>> {
         self.last.borrow().clone()
+    }
+
+    /// What holds for its connections now.
+    pub(super) fn view(&self, w: &Worker) -> Rc<View> {
+        if !self.is_retired() {
+            return w.view(); // Fast path.
+        }
+        self.last_view().unwrap_or_else(|| w.view())
+    }
+
+    /// Its connections begin with a PROXY header.
+    fn is_proxied(&self, w: &Worker) -> bool {
+        self.view(w).listener(self.key).proxy_protocol
     }
 
     pub(super) fn counts(&self) -> &Arc<Counts> {
@@ -168,7 +181,7 @@ pub struct Place {
     worker: Rc<Worker>,
     pub(super) listening: Rc<Listening>,
     using: Cell<Option<Use>>,
-    client: Option<u64>,
+    client: Cell<Option<u64>>,
 }
 
 impl std::fmt::Debug for Place {
@@ -178,6 +191,15 @@ impl std::fmt::Debug for Place {
 }
 
 impl Place {
+    /// Counts a client whose address came later than its connection. False: it has its share.
+    pub(super) fn is_within_share(&self, ip: Option<IpAddr>) -> bool {
+        let (Some(ip), Some(max)) = (ip, self.listening.per_client_max.get()) else { return true };
+        let clients = self.worker.clients.borrow();
+        let Some(clients) = clients.as_ref() else { return true };
+        self.client.set(clients.enter(ip, max));
+        self.client.get().is_some()
+    }
+
     /// A tunnel needs no configuration any more, and must not keep one alive.
     pub(super) fn needs_no_view(&self) {
         self.using.take();
@@ -188,7 +210,7 @@ impl Drop for Place {
     fn drop(&mut self) {
         let w = &self.worker;
         self.listening.counts.leave();
-        if let (Some(client), Some(clients)) = (self.client, w.clients.borrow().as_ref()) {
+        if let (Some(client), Some(clients)) = (self.client.get(), w.clients.borrow().as_ref()) {
             clients.leave(client);
         }
         w.set_connections(w.connections.get() - 1);
@@ -270,7 +292,9 @@ fn admit(w: &Rc<Worker>, end: StreamEnd, peer: Peer, listening: &Rc<Listening>) 
         Peer::Unix => None,
     };
     let mut client = None;
+    // Behind a proxy that says whose they are, connections are counted once that is known.
     if let (Some(ip), Some(max)) = (ip, listening.per_client_max.get())
+        && !listening.is_proxied(w)
         && let Some(clients) = w.clients.borrow().as_ref()
     {
         client = clients.enter(ip, max);
@@ -297,7 +321,7 @@ pub(super) fn welcome(
         worker: w.clone(),
         listening: listening.clone(),
         using: Cell::new(Some(Use::of(listening))),
-        client,
+        client: Cell::new(client),
     };
     match Stream::adopt(end) {
         Ok(stream) => w.spawn(conn::serve(w.clone(), stream, ip, place)),

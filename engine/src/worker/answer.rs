@@ -7,7 +7,7 @@ use parser::scan::HeadScan;
 
 use crate::h1::client::{AnswerOut, encode_answer};
 use crate::h1::relay::{Body, Out};
-use crate::rt::{self, Buf, Stop, Stream, Watch};
+use crate::rt::{self, Buf, Stop, Watch};
 use crate::time::Mono;
 use crate::worker::Scratch;
 use crate::worker::admit::answer_marks;
@@ -15,6 +15,7 @@ use crate::worker::exchange::Exchange;
 use crate::worker::outcome::Failure;
 use crate::worker::relay::{Gate, Stint};
 use crate::worker::send::{Pace, send};
+use crate::worker::wire::Wire;
 
 /// Interim answers passed on for one request.
 const INTERIM_MAX: u32 = 16;
@@ -64,7 +65,7 @@ enum Seen {
 /// Awaits and relays the answer on `up`. Waits end by `watch`.
 pub async fn answer(
     x: &Exchange<'_>,
-    up: &Stream,
+    up: &Wire,
     watch: &Watch,
     gate: &Gate,
 ) -> Result<Answered, Failed> {
@@ -114,7 +115,7 @@ fn of_client(x: &Exchange<'_>, stop: Stop) -> Failure {
 /// Reads up to the final head and writes it into `out`.
 async fn head(
     x: &Exchange<'_>,
-    up: &Stream,
+    up: &Wire,
     watch: &Watch,
     gate: &Gate,
     buf: &mut Option<Buf>,
@@ -219,6 +220,7 @@ fn look(
             keep_alive: http10 && stays && !is_interim,
             upgrade,
             date: &date,
+            hsts: x.conn.hsts(x.view),
             edits: edits.zip(facts.as_ref()),
             marks: answer_marks(x),
             via: x.view.snapshot.server.via,
@@ -261,7 +263,7 @@ fn is_whole(framing: BodyFraming, bytes: &[u8]) -> bool {
 /// broken, and nothing went out.
 async fn body(
     x: &Exchange<'_>,
-    up: &Stream,
+    up: &Wire,
     watch: &Watch,
     gate: &Gate,
     mut buf: Option<Buf>,
@@ -317,7 +319,7 @@ async fn body(
 
 async fn next_part(
     x: &Exchange<'_>,
-    up: &Stream,
+    up: &Wire,
     watch: &Watch,
     buf: &mut Option<Buf>,
     pace: &mut Pace,
@@ -344,7 +346,7 @@ async fn next_part(
 /// buffered already, so there may be more.
 async fn fill(
     x: &Exchange<'_>,
-    up: &Stream,
+    up: &Wire,
     watch: &Watch,
     buf: &mut Option<Buf>,
     began: bool,
@@ -362,7 +364,7 @@ async fn fill(
 }
 
 /// Reads what is there; `None` is nothing yet.
-fn try_fill(x: &Exchange<'_>, up: &Stream, slot: &mut Option<Buf>) -> Result<Option<usize>, Stop> {
+fn try_fill(x: &Exchange<'_>, up: &Wire, slot: &mut Option<Buf>) -> Result<Option<usize>, Stop> {
     let buf = slot.get_or_insert_with(|| x.conn.w.bufs.lease());
     if !buf.has_room() && !buf.make_room() {
         return Err(Stop::Broken(io::ErrorKind::InvalidData));

@@ -19,14 +19,17 @@ use parser::{ErrorKind, ParseError};
 
 use crate::h1::server::Request;
 use crate::http::forwarded::{AddressText, is_trusted};
+use crate::metrics::greeting::Greeting;
 use crate::router::Router;
 use crate::rt::{self, Buf, Shut, Stop, Stream, Watch};
 use crate::snapshot::Listener;
 use crate::time::Mono;
 use crate::worker::accept::Place;
 use crate::worker::exchange::exchange;
+use crate::worker::hello::{self, hello};
 use crate::worker::outcome::Next;
 use crate::worker::view::View;
+use crate::worker::wire::Wire;
 use crate::worker::{Worker, own};
 
 /// What is discarded of a client that still sends after its answer.
@@ -43,7 +46,7 @@ const REQUESTS_IN_A_ROW: u32 = 64;
 #[derive(Debug)]
 pub struct Conn {
     pub w: Rc<Worker>,
-    pub stream: Stream,
+    pub stream: Wire,
     pub watch: Watch,
     pub peer: Option<IpAddr>,
     pub peer_text: AddressText,
@@ -55,14 +58,24 @@ pub struct Conn {
 impl Conn {
     /// What holds for this connection now.
     pub fn view(&self) -> Rc<View> {
-        if !self.place.listening.is_retired() {
-            return self.w.view(); // Fast path.
-        }
-        self.place.listening.last_view().unwrap_or_else(|| self.w.view())
+        self.place.listening.view(&self.w)
+    }
+
+    /// Requests are all that comes.
+    fn is_plain(&self) -> bool {
+        let view = self.view();
+        let listener = self.listener(&view);
+        listener.tls.is_none() && !listener.proxy_protocol
     }
 
     pub fn listener<'v>(&self, view: &'v View) -> &'v Listener {
         view.listener(self.place.listening.key)
+    }
+
+    /// The value of `Strict-Transport-Security` here; empty: none.
+    pub fn hsts<'v>(&self, view: &'v View) -> &'v str {
+        let Some(terms) = &self.listener(view).tls else { return "" }; // Fast path.
+        terms.hsts.as_deref().unwrap_or_default()
     }
 
     pub fn router<'v>(&self, view: &'v View) -> &'v Router {
@@ -92,13 +105,26 @@ pub fn serve(
     let watch = w.timers.watch(place.listening.key.0);
     let peer_text = AddressText::new(peer);
     w.recorder.borrow_mut().whole.connections += 1;
-    let conn = Conn { w, stream, watch, peer, peer_text, place, empty_line: Cell::new(false) };
+    let stream = Wire::plain(stream);
+    let mut conn = Conn { w, stream, watch, peer, peer_text, place, empty_line: Cell::new(false) };
     async move {
+        let over = match conn.is_plain() {
+            true => None, // Fast path.
+            // Boxed: every idle connection would have its room.
+            false => Box::pin(hello(&mut conn)).await,
+        };
         let conn = &conn;
         if conn.is_draining() {
             conn.watch.drain();
         }
-        let is_cut_off = match spells(conn).await {
+        let next = match over {
+            None => spells(conn).await,
+            Some(over) => over,
+        };
+        if conn.stream.is_tls() && next != Next::Reset {
+            conn.stream.farewell();
+        }
+        let is_cut_off = match next {
             // A plain close with unread input would reset the answer away, and so would a byte
             // that comes behind the close, as long as the answer is under way.
             Next::KeepAlive | Next::Close => {
@@ -127,8 +153,12 @@ async fn spells(conn: &Conn) -> Next {
         conn.watch.idle();
         // What was sent before the drain began, or together with it, is still served.
         let is_due = || conn.is_draining() && conn.stream.has_unread();
-        if !is_due() && conn.stream.readable(&conn.watch).await.is_err() && !is_due() {
-            return Next::Close;
+        if !is_due() && !conn.stream.has_plain() {
+            // (Not the wire's own wait, whose future would be larger.)
+            let readable = conn.stream.stream().readable(&conn.watch).await;
+            if readable.is_err() && !is_due() {
+                return Next::Close;
+            }
         }
         let spell = conn.w.slots.place(|| busy(conn, head_deadline));
         match spell.await {
@@ -222,7 +252,9 @@ async fn next_head(
             let limits = conn.listener(&view).limits;
             match request.begin(buf.filled(), &limits, view.relaxed.encoded_slash) {
                 Ok(true) => return Head::Complete,
+                Ok(false) if hello::is_tls(buf.filled()) => return Head::Refused(not_http(conn)),
                 Ok(false) => {}
+                Err(_) if hello::is_tls(buf.filled()) => return Head::Refused(not_http(conn)),
                 Err(e) => return Head::Refused(own::refuse_head(conn, buf, request, e).await),
             }
         }
@@ -260,6 +292,13 @@ async fn next_head(
             Err(_) => return Head::End,
         }
     }
+}
+
+/// A client speaks TLS where none is spoken: it would not understand an answer.
+#[cold]
+fn not_http(conn: &Conn) -> Next {
+    conn.w.recorder.borrow_mut().whole.greeted(Greeting::TlsOnPlain);
+    Next::Linger
 }
 
 /// Lets the client read its answer: no more is sent, what still comes is discarded, for a

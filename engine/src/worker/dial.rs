@@ -6,18 +6,30 @@ use std::task::Poll;
 
 use crate::ids::UpstreamId;
 use crate::rt::{self, Stop, Stream};
+use crate::snapshot::Upstream;
 use crate::time::Mono;
+use crate::tls::client::ClientTerms;
+use crate::tls::session::Session;
 use crate::upstream::{Local, Target, Tried};
+use crate::worker::Worker;
 use crate::worker::exchange::Exchange;
+use crate::worker::mailbox::FromWorker;
 use crate::worker::outcome::Failure;
+use crate::worker::wire::Wire;
 
 /// An upstream connection. Counts as open until it is dropped.
 #[derive(Debug)]
 pub struct Connection {
-    pub stream: Stream,
+    pub stream: Wire,
     /// It is given up then at the latest (`pool.lifetime`).
     retires: Mono,
     _counted: Counted,
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.stream.farewell(); // a request's end is told by its framing, never by this
+    }
 }
 
 /// Keeps a connection counted among those open to its upstream.
@@ -48,7 +60,7 @@ pub struct Lease {
 }
 
 impl Lease {
-    pub fn stream(&self) -> &Stream {
+    pub fn stream(&self) -> &Wire {
         &self.connection.as_ref().expect("taken only at the end").stream
     }
 
@@ -164,6 +176,15 @@ async fn open(
     let connect_deadline = now.after(upstream.connect_timeout).min(deadline);
     watch.arm(connect_deadline);
     let stream = rt::until(pin!(Stream::connect(&target.address)), watch).await;
+    let stream = match (stream, &upstream.tls) {
+        (Ok(stream), None) => Ok(Wire::plain(stream)), // Fast path.
+        (Ok(stream), Some(terms)) => {
+            // Boxed: each exchange would have its room.
+            let secured = Box::pin(secured(x, upstream, target, terms, stream, watch)).await;
+            secured.inspect_err(|_| watch.unwatched())?
+        }
+        (Err(stop), _) => Err(stop),
+    };
     watch.unwatched();
     match stream {
         Ok(stream) => {
@@ -178,6 +199,64 @@ async fn open(
         Err(Stop::Gone | Stop::Drain) => Err((Failure::ClientGone, false)),
         Err(Stop::Broken(kind)) => Err((Failure::Connect, is_endpoints_fault(kind))),
     }
+}
+
+/// Shakes hands with an endpoint. A wait that ended is the caller's to judge.
+async fn secured(
+    x: &Exchange<'_>,
+    upstream: &Upstream,
+    target: &Target<Connection>,
+    terms: &ClientTerms,
+    stream: Stream,
+    watch: &rt::Watch,
+) -> Result<Result<Wire, Stop>, (Failure, bool)> {
+    let w = &x.conn.w;
+    let failed = |why: &dyn std::fmt::Display| {
+        w.recorder.borrow_mut().whole.upstream_handshakes[HANDSHAKES_FAILED] += 1;
+        tell(w, upstream, target, why);
+        (Failure::UpstreamTls, true)
+    };
+    let endpoint = upstream.endpoints.iter().find(|endpoint| endpoint.text == target.text);
+    let Some(name) = endpoint.and_then(|endpoint| terms.name_of(endpoint)) else {
+        return Err(failed(&"the endpoint has no name to ask its certificate for"));
+    };
+    let mut wire = Wire::plain(stream);
+    match Session::client(terms.config.clone(), name) {
+        Ok(session) => wire.begin_tls(session, w.tray()),
+        Err(e) => return Err(failed(&e)),
+    }
+    let mut shaken = wire.first_flight().map(|()| false);
+    loop {
+        match shaken {
+            Ok(true) => break,
+            Ok(false) => {}
+            Err(e) => return Err(failed(&e)),
+        }
+        if let Err(stop) = wire.shaken(watch).await {
+            return Ok(Err(stop));
+        }
+        shaken = wire.shake();
+    }
+    let is_resumed = wire.session(Session::is_resumed).unwrap_or(false);
+    w.recorder.borrow_mut().whole.upstream_handshakes[usize::from(is_resumed)] += 1;
+    Ok(Ok(wire))
+}
+
+/// Where failed ones stand among the counted handshakes.
+const HANDSHAKES_FAILED: usize = 2;
+/// Between two times that a worker tells why handshakes fail.
+const TOLD_EVERY: std::time::Duration = std::time::Duration::from_secs(1);
+
+/// Tells the operator, and nobody else, why an endpoint is not spoken with.
+#[cold]
+fn tell(w: &Worker, upstream: &Upstream, target: &Target<Connection>, why: &dyn std::fmt::Display) {
+    let now = rt::cached_now();
+    if now < w.tells_tls_at.get() {
+        return;
+    }
+    w.tells_tls_at.set(now.after(TOLD_EVERY));
+    let text = format!("upstream `{}`: TLS with {}: {why}", upstream.name, target.text);
+    w.outbox.tell(w.id, FromWorker::Unverified(text.into()));
 }
 
 /// Whether a failed connect says something of the endpoint. Too few descriptors or ports say

@@ -34,6 +34,7 @@ pub async fn echo(x: &Exchange<'_>) -> Done {
     let head = ReplyHead {
         status: 200,
         content_type: "text/plain; charset=utf-8",
+        hsts: x.conn.hsts(x.view),
         date: &date,
         close: !stays,
         keep_alive: stays && x.request.is_http10(),

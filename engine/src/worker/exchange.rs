@@ -153,6 +153,7 @@ impl Exchange<'_> {
         self.half.set(match whole {
             // Those bytes are requests, and whoever sends them together may half-close at once.
             true if is_more_behind || self.request.half_close_ok() => Half::Fine,
+            true if self.conn.stream.is_tls() => Half::FineBehindRecords,
             true => Half::FineBehindBytes,
             false if self.request.half_close_ok() => Half::Fine,
             false => Half::Leaves,
@@ -239,6 +240,14 @@ pub async fn exchange(conn: &Conn, buf: &mut Buf, request: &mut Request) -> Next
     };
     let routed = way::find(snapshot, router, view.relaxed, buf.filled(), request, &mut params);
     let from = From::now(conn, started, buf.len());
+    if let Some(port) = conn.listener(&view).https_redirect {
+        let done = match own::https_redirect(conn, buf.filled(), request, port).await {
+            Some(done) => done,
+            None => refuse(conn, buf, request, Problem::BadRequest, "").await,
+        };
+        learn_unrouted(conn, &view, request, buf.filled(), &done, from);
+        return finish(conn, buf, view, done).await;
+    }
     let admitted = match guarded {
         Ok(admitted) => admitted,
         Err((refusal, admitted)) => {
@@ -540,6 +549,8 @@ fn write_head(x: &Exchange<'_>, lease: &Lease, sent_as: Option<&Rewritten<'_>>, 
         sent_as: sent_as.map(|sent_as| sent_as.bytes.split_at(sent_as.host_at)),
         endpoint_host: lease.target.host_text(),
         peer: x.conn.peer_text.as_bytes(),
+        is_tls: x.conn.stream.is_tls(),
+        certificate: x.conn.stream.certificate_lines(),
         trusted: x.trusted,
         via: x.view.snapshot.server.via,
         request_id: x.request_id.as_bytes(),

@@ -243,7 +243,7 @@ fn write(
 pub fn reason_of(problem: crate::http::problem::Problem) -> Reason {
     use crate::http::problem::Problem as P;
     match problem {
-        P::BadRequest => Reason::BadRequest,
+        P::BadRequest | P::HttpsRequired => Reason::BadRequest,
         P::EncodedSlash => Reason::EncodedSlash,
         P::BadRewrite => Reason::Rewrite,
         P::Unauthenticated => Reason::NoCredential,

@@ -104,6 +104,8 @@ pub enum FromWorker {
     /// A peer with a private address speaks of clients in `X-Forwarded-For`, and is not believed.
     /// Said once.
     Untrusted(IpAddr),
+    /// Why an endpoint is not spoken with over TLS. At most one a second.
+    Unverified(Box<str>),
     /// It has closed a socket that was given up.
     Closed(SocketId),
     /// It is there, and takes its messages.

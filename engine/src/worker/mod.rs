@@ -19,6 +19,7 @@ mod echo;
 mod exchange;
 mod find_out;
 mod handover;
+mod hello;
 mod learn;
 pub mod mailbox;
 pub mod outcome;
@@ -29,8 +30,9 @@ mod scratch;
 mod send;
 mod tunnel;
 pub mod view;
+mod wire;
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::future::poll_fn;
 use std::pin::pin;
 use std::rc::Rc;
@@ -51,6 +53,7 @@ use crate::rt::slot::Slots;
 use crate::rt::{self, BufPool, Timers};
 use crate::snapshot::Snapshot;
 use crate::time::Mono;
+use crate::tls::tray::Tray;
 
 use accept::{Acceptor, Listening};
 pub use accept::{Bounds, Counts, Socket};
@@ -60,6 +63,7 @@ use bells::ring;
 use dial::Connection;
 pub use handover::Peers;
 use handover::{Closes, Others};
+use hello::Hellos;
 use mailbox::{Adoption, Inbox, LogEnd, Mailbox, Outbox};
 use scratch::{FREE_SCRATCH_MAX, Scratch};
 use view::View;
@@ -121,6 +125,9 @@ pub struct Worker {
     #[allow(clippy::vec_box)]
     admitted: RefCell<Vec<Box<Admitted>>>,
     others: RefCell<Others>,
+    hellos: Hellos,
+    /// Made for the first connection with TLS.
+    tray: OnceCell<Rc<RefCell<Tray>>>,
     connections: Cell<u32>,
     accepting: Cell<u32>,
     tunnels: Cell<u32>,
@@ -134,6 +141,8 @@ pub struct Worker {
     sweeping: Cell<bool>,
     /// Control knows of a proxy that is not believed.
     told_untrusted: Cell<bool>,
+    /// From then on control may be told again why handshakes fail.
+    tells_tls_at: Cell<Mono>,
 }
 
 /// What a worker says at its end.
@@ -179,6 +188,8 @@ impl Worker {
             requests: RefCell::new(Vec::with_capacity(FREE_REQUESTS_MAX)),
             admitted: RefCell::default(),
             others: RefCell::new(Others::new(seat.peers.clone())),
+            hellos: Hellos::default(),
+            tray: OnceCell::new(),
             connections: Cell::new(0),
             accepting: Cell::new(0),
             tunnels: Cell::new(0),
@@ -189,6 +200,7 @@ impl Worker {
             events: RefCell::default(),
             sweeping: Cell::new(false),
             told_untrusted: Cell::new(false),
+            tells_tls_at: Cell::new(Mono(0)),
         })
     }
 
@@ -202,6 +214,11 @@ impl Worker {
 
     fn date(&self, now: Mono) -> [u8; DATE_LEN] {
         *self.date.borrow_mut().at(now, rt::wall_seconds)
+    }
+
+    /// Where ciphertext is worked on.
+    fn tray(&self) -> Rc<RefCell<Tray>> {
+        self.tray.get_or_init(Rc::default).clone()
     }
 
     fn take_request(&self) -> Box<Request> {
@@ -276,7 +293,11 @@ impl Worker {
                 }
                 let ended = rt::not_quiet(&idle);
                 if !ended.is_empty() {
-                    let stays = |c: &Connection| !ended.contains(&c.stream.handle());
+                    // TLS may have had something to say of its own.
+                    let stays = |c: &Connection| {
+                        !ended.contains(&c.stream.handle())
+                            || c.stream.is_tls() && c.stream.is_quiet()
+                    };
                     view.upstreams.iter().for_each(|u| u.retain_idle(stays));
                 }
             }
@@ -299,6 +320,7 @@ impl Worker {
             ("watches", self.timers.live()),
             ("slots", self.slots.used()),
             ("tunnels", self.tunnels.get()),
+            ("handshakes", self.hellos.len() as u32),
             ("questions", self.asks.open_count() as u32),
             ("connections on their way", self.coming()),
             ("upstream connections", view.upstreams.iter().map(|u| u.open.get()).sum()),

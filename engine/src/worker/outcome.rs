@@ -20,6 +20,8 @@ pub enum Failure {
     NoEndpoint,
     /// Every endpoint tried refused the connection.
     Connect,
+    /// An endpoint's certificate was not accepted, or it speaks no TLS that we do.
+    UpstreamTls,
     /// No connection in time, `connections_max` included.
     ConnectTimeout,
     Busy,
@@ -50,9 +52,10 @@ impl Failure {
             Failure::Rewrite => Some(Problem::BadRewrite),
             Failure::BodyTooLarge => Some(Problem::BodyTooLarge),
             Failure::NoEndpoint | Failure::Connect | Failure::Busy => Some(Problem::Unavailable),
-            Failure::Closed { .. } | Failure::BadAnswer | Failure::Truncated => {
-                Some(Problem::BadGateway)
-            }
+            Failure::UpstreamTls
+            | Failure::Closed { .. }
+            | Failure::BadAnswer
+            | Failure::Truncated => Some(Problem::BadGateway),
             Failure::ConnectTimeout
             | Failure::AnswerTimeout
             | Failure::BodyTimeout
@@ -70,6 +73,7 @@ impl Failure {
             Failure::BodyTooLarge => Reason::BodyTooLarge,
             Failure::NoEndpoint => Reason::NoEndpoint,
             Failure::Connect => Reason::ConnectRefused,
+            Failure::UpstreamTls => Reason::UpstreamTls,
             Failure::ConnectTimeout => Reason::ConnectTimeout,
             Failure::Busy => Reason::UpstreamBusy,
             Failure::Closed { .. } => Reason::UpstreamClosed,

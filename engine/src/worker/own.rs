@@ -19,6 +19,8 @@ use crate::worker::learn::{From, learn_unrouted, reason_of};
 use crate::worker::outcome::{Failure, Next};
 use crate::worker::send::{Pace, send};
 
+const HSTS: &str = "strict-transport-security";
+const HTTPS_PORT: u16 = 443;
 /// A client has this long to take an answer of ours.
 const REPLY_MAX: std::time::Duration = std::time::Duration::from_secs(10);
 
@@ -135,7 +137,10 @@ async fn write_problem(
 ) -> bool {
     let (mut out, mut body) = (conn.w.scratch(), conn.w.scratch());
     let date = conn.w.date(rt::cached_now());
-    let head = ReplyHead { status: 0, content_type: "", date: &date, close, keep_alive, head_only };
+    let view = conn.view();
+    let hsts = conn.hsts(&view);
+    let (status, content_type) = (0, "");
+    let head = ReplyHead { status, content_type, date: &date, hsts, close, keep_alive, head_only };
     reply::write_problem(&mut out, &mut body, head, problem, details);
     deliver(conn, &out).await
 }
@@ -222,6 +227,7 @@ async fn answer(
         status,
         content_type: if is_replaced(FieldId::ContentType) { "" } else { content_type },
         date: if is_replaced(FieldId::Date) { &[] } else { &date },
+        hsts: Some(x.conn.hsts(x.view)).filter(|_| is_kept(x, HSTS)).unwrap_or_default(),
         close: !stays,
         keep_alive: stays && x.request.is_http10(),
         head_only: x.request.head.method == Method::Head,
@@ -289,6 +295,51 @@ pub async fn slash_redirect(conn: &Conn, bytes: &[u8], request: &Request) -> Don
     .await
 }
 
+/// 308 to the same with `https`, on `port`. `None`: the request does not say where it went.
+pub async fn https_redirect(
+    conn: &Conn,
+    bytes: &[u8],
+    request: &Request,
+    port: u16,
+) -> Option<Done> {
+    let host = request.host(bytes).filter(|host| !host.is_empty())?;
+    let mut location = conn.w.scratch();
+    location.extend_from_slice(b"https://");
+    location.extend_from_slice(host);
+    if port != HTTPS_PORT {
+        location.push(b':');
+        parser::encode::decimal(&mut location, u64::from(port));
+    }
+    if request.target.form != Form::Asterisk {
+        location.extend_from_slice(request.path_sent(bytes));
+    }
+    if let Some(query) = request.query(bytes) {
+        location.push(b'?');
+        location.extend_from_slice(query);
+    }
+    let to_https = |out: &mut Vec<u8>| parser::encode::field(out, b"Location", &location);
+    Some(plain(conn, bytes, request, 308, to_https).await)
+}
+
+/// Tells a client that speaks plain HTTP where TLS is spoken, before anything was read.
+pub async fn plain_http(conn: &Conn) {
+    let (mut out, mut body) = (conn.w.scratch(), conn.w.scratch());
+    let date = conn.w.date(rt::cached_now());
+    let (status, content_type, hsts) = (0, "", "");
+    let (close, keep_alive, head_only) = (true, false, false);
+    let head = ReplyHead { status, content_type, date: &date, hsts, close, keep_alive, head_only };
+    let details = ProblemDetails {
+        detail: "",
+        request_id: &[],
+        html: false,
+        allow: "",
+        reason: None,
+        lines: [&[]; 2],
+    };
+    reply::write_problem(&mut out, &mut body, head, Problem::HttpsRequired, &details);
+    deliver(conn, &out).await;
+}
+
 /// Answers an OPTIONS request that is meant for the gateway itself.
 pub async fn options(conn: &Conn, bytes: &[u8], request: &Request) -> Done {
     debug_assert!(request.target.form == Form::Asterisk || request.head.method == Method::Options);
@@ -308,10 +359,12 @@ async fn plain(
     let taken = body_in(request, bytes);
     let stays = taken.is_some() && request.persistent && !conn.is_draining();
     let date = conn.w.date(rt::cached_now());
+    let view = conn.view();
     let head = ReplyHead {
         status,
         content_type: "",
         date: &date,
+        hsts: conn.hsts(&view),
         close: !stays,
         keep_alive: stays && request.is_http10(),
         head_only: request.head.method == Method::Head,

@@ -8,12 +8,13 @@ use std::time::Duration;
 
 use crate::h1::relay::Body;
 use crate::rt::timer::NO_GROUP;
-use crate::rt::{self, Buf, Half, Stop, Stream, Watch};
+use crate::rt::{self, Buf, Half, Stop, Watch};
 use crate::time::Mono;
 use crate::worker::answer::{Answered, Failed, answer};
 use crate::worker::exchange::Exchange;
 use crate::worker::outcome::Failure;
 use crate::worker::send::{Pace, send};
+use crate::worker::wire::Wire;
 
 /// After the origin stopped taking the request, how long its answer is still waited for.
 const REFUSAL_MAX: Duration = Duration::from_secs(2);
@@ -103,7 +104,7 @@ pub struct Relayed {
 /// Sends the rest of the request while the answer is awaited and relayed.
 pub async fn both(
     x: &Exchange<'_>,
-    up: &Stream,
+    up: &Wire,
     unsent: Unsent<'_>,
     body: &mut Body,
     gate: &Gate,
@@ -172,7 +173,7 @@ fn request_is_out(x: &Exchange<'_>, gate: &Gate, up_watch: &Watch, began: Mono) 
 
 async fn pump(
     x: &Exchange<'_>,
-    up: &Stream,
+    up: &Wire,
     unsent: Unsent<'_>,
     body: &mut Body,
     gate: &Gate,

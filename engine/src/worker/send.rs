@@ -3,9 +3,10 @@
 use std::io;
 use std::time::Duration;
 
-use crate::rt::{self, Stop, Stream, Watch};
+use crate::rt::{self, Stop, Watch};
 use crate::time::Mono;
 use crate::worker::exchange::Exchange;
+use crate::worker::wire::Wire;
 
 /// Over this much waiting the rate of a body is judged.
 const RATE_WINDOW: Duration = Duration::from_secs(10);
@@ -85,7 +86,7 @@ impl Pace {
 
 /// Writes `head`, `body` and `tail` in this order, the first two as one packet.
 pub async fn send(
-    stream: &Stream,
+    stream: &Wire,
     mut head: &[u8],
     mut body: &[u8],
     mut tail: &[u8],

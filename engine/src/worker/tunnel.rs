@@ -4,12 +4,13 @@ use std::pin::pin;
 use std::task::Poll;
 use std::time::Duration;
 
-use crate::rt::{self, Buf, Shut, Stop, Stream};
+use crate::rt::{self, Buf, Shut, Stop};
 use crate::time::Mono;
 use crate::worker::conn::Conn;
 use crate::worker::dial::Lease;
 use crate::worker::outcome::Next;
 use crate::worker::relay::Stint;
+use crate::worker::wire::Wire;
 
 /// What a switched connection is made of.
 #[derive(Debug)]
@@ -77,7 +78,7 @@ impl Both<'_> {
         self.conn.watch.arm(deadline);
     }
 
-    async fn pump(&self, from: &Stream, to: &Stream, early: Option<Buf>) -> Result<(), Stop> {
+    async fn pump(&self, from: &Wire, to: &Wire, early: Option<Buf>) -> Result<(), Stop> {
         let watch = &self.conn.watch;
         let mut slot = early;
         let mut stint = Stint::default();
