@@ -28,6 +28,7 @@ macro_rules! on_both_drivers {
 
 mod auth;
 mod balance;
+mod certificates;
 mod cli;
 mod concurrency;
 mod cors;

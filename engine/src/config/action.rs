@@ -94,7 +94,7 @@ fn to(node: &Node, out: &mut Diagnostics) -> Option<Action> {
 fn target(text: &str, at: At, out: &mut Diagnostics) -> Option<TargetName> {
     if text.contains("://") {
         return match address::url(text) {
-            Ok((url, endpoint, text)) => Some(TargetName::Url { url, endpoint, text }),
+            Ok((url, site)) => Some(TargetName::Url { url, site }),
             Err(error) => {
                 out.push(fault("E124", at, error));
                 None

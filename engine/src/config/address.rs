@@ -57,10 +57,21 @@ pub(super) fn listen(text: &str) -> Result<ListenAddress, Fault> {
     }
 }
 
-/// An endpoint, and its text for `Host`.
-pub(super) fn endpoint(text: &str) -> Result<(EndpointAddress, String), Fault> {
+/// Where an upstream is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Site {
+    pub address: EndpointAddress,
+    /// For `Host`.
+    pub text: String,
+    /// `None`: it does not say.
+    pub is_https: Option<bool>,
+}
+
+pub(super) fn endpoint(text: &str) -> Result<Site, Fault> {
+    let is_https = None;
     if let Some(path) = text.strip_prefix("unix:") {
-        return unix(path).map(|path| (EndpointAddress::Unix(path), text.to_owned()));
+        let address = EndpointAddress::Unix(unix(path)?);
+        return Ok(Site { address, text: text.to_owned(), is_https });
     }
     for later in ["dns://", "srv://", "docker:", "file:"] {
         if text.starts_with(later) {
@@ -68,42 +79,44 @@ pub(super) fn endpoint(text: &str) -> Result<(EndpointAddress, String), Fault> {
         }
     }
     if text.contains("://") {
-        let (_, address, text) = url(text)?;
-        return Ok((address, text));
+        return url(text).map(|(_, site)| site);
     }
     let (host, port) = authority(text)?;
     let Some(port) = port else {
         return bad("a port is missing", format!("such as \"{text}:8080\""));
     };
-    Ok((address_of(host, port)?, text.to_owned()))
+    Ok(Site { address: address_of(host, port)?, text: text.to_owned(), is_https })
 }
 
-/// `http://host:port`: the URL in one form for all ways to write it, the address, and the text
-/// for `Host`.
-pub(super) fn url(text: &str) -> Result<(String, EndpointAddress, String), Fault> {
+/// `http://host:port` or `https://…`: the URL in one form for all ways to write it, and what it
+/// says.
+pub(super) fn url(text: &str) -> Result<(String, Site), Fault> {
     let Some((scheme, rest)) = text.split_once("://") else {
         return bad("this is no URL", format!("such as \"http://{text}\""));
     };
-    match scheme.to_ascii_lowercase().as_str() {
-        "http" => {}
-        "https" => return Err(Fault::NotYet("https://")),
+    let is_https = match scheme.to_ascii_lowercase().as_str() {
+        "http" => false,
+        "https" => true,
         "dns" => return Err(Fault::NotYet("dns://")),
         "srv" => return Err(Fault::NotYet("srv://")),
-        _ => return bad("only http:// can be spoken to", "write \"http://host:port\""),
-    }
+        _ => {
+            return bad("only http:// and https:// can be spoken to", "write \"http://host:port\"");
+        }
+    };
+    let (scheme, usual) = if is_https { ("https", 443) } else { ("http", 80) };
     let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
     if !matches!(&rest[end..], "" | "/") {
-        let fix = format!("write \"http://{}\"; `rewrite` changes paths", &rest[..end]);
+        let fix = format!("write \"{scheme}://{}\"; `rewrite` changes paths", &rest[..end]);
         return bad("a path can't stand here: the client's is sent", fix);
     }
     let (host, port) = authority(&rest[..end])?;
-    let address = address_of(host, port.unwrap_or(80))?;
+    let address = address_of(host, port.unwrap_or(usual))?;
     let host = host.to_ascii_lowercase();
     let text = match port {
-        None | Some(80) => host,
-        Some(port) => format!("{host}:{port}"),
+        Some(port) if port != usual => format!("{host}:{port}"),
+        _ => host,
     };
-    Ok((format!("http://{text}"), address, text))
+    Ok((format!("{scheme}://{text}"), Site { address, text, is_https: Some(is_https) }))
 }
 
 /// A URL of something that Busbar itself asks for, its path included.
@@ -120,6 +133,12 @@ pub struct Url {
 }
 
 impl Url {
+    /// Where it is, its path left out.
+    pub(super) fn site(&self) -> Site {
+        let (address, text) = (self.address.clone(), self.authority.clone());
+        Site { address, text, is_https: Some(self.is_https) }
+    }
+
     /// The URL without its path, as of a route's `to`.
     pub fn origin(&self) -> String {
         format!("{}://{}", if self.is_https { "https" } else { "http" }, self.authority)
@@ -201,7 +220,7 @@ pub(super) fn ip_of(host: &str) -> Option<IpAddr> {
     }
 }
 
-fn port_of(text: &str) -> Option<u16> {
+pub(super) fn port_of(text: &str) -> Option<u16> {
     let is_plain = !text.starts_with(['0', '+']);
     text.parse::<u16>().ok().filter(|port| is_plain && *port > 0)
 }
@@ -301,19 +320,25 @@ mod tests {
     fn endpoints_and_their_neighbours() {
         let name = |host: &str, port| EndpointAddress::Name { host: host.into(), port };
         let ip = |text: &str| EndpointAddress::Ip(text.parse().expect("an address"));
+        let (http, https) = (Some(false), Some(true));
         let rows = [
-            ("10.0.1.11:8080", ip("10.0.1.11:8080"), "10.0.1.11:8080"),
-            ("[::1]:80", ip("[::1]:80"), "[::1]:80"),
-            ("app.internal:3000", name("app.internal", 3000), "app.internal:3000"),
-            ("http://app", name("app", 80), "app"),
-            ("http://app:80/", name("app", 80), "app"),
-            ("HTTP://App:81", name("app", 81), "app:81"),
-            ("unix:/run/a", EndpointAddress::Unix("/run/a".into()), "unix:/run/a"),
+            ("10.0.1.11:8080", ip("10.0.1.11:8080"), "10.0.1.11:8080", None),
+            ("[::1]:80", ip("[::1]:80"), "[::1]:80", None),
+            ("app.internal:3000", name("app.internal", 3000), "app.internal:3000", None),
+            ("http://app", name("app", 80), "app", http),
+            ("http://app:80/", name("app", 80), "app", http),
+            ("HTTP://App:81", name("app", 81), "app:81", http),
+            ("https://app", name("app", 443), "app", https),
+            ("https://app:443/", name("app", 443), "app", https),
+            ("HTTPS://App:80", name("app", 80), "app:80", https),
+            ("http://app:443", name("app", 443), "app:443", http),
+            ("unix:/run/a", EndpointAddress::Unix("/run/a".into()), "unix:/run/a", None),
         ];
-        for (text, address, shown) in rows {
-            assert_eq!(endpoint(text), Ok((address, shown.to_owned())), "{text}");
+        for (text, address, shown, is_https) in rows {
+            let site = Site { address, text: shown.to_owned(), is_https };
+            assert_eq!(endpoint(text), Ok(site), "{text}");
         }
-        for (text, what) in [("https://a", "https://"), ("dns://a:1", "dns://")] {
+        for (text, what) in [("srv://a", "srv://"), ("dns://a:1", "dns://")] {
             assert_eq!(endpoint(text), Err(Fault::NotYet(what)), "{text}");
         }
         let bad = [
@@ -324,6 +349,7 @@ mod tests {
             "a..b:80",
             "http://a/x",
             "http://a?x",
+            "https://a/x",
             "ftp://a",
             "http://u@a",
             "http://",

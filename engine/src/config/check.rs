@@ -8,11 +8,11 @@ use super::files::Outside;
 use super::keys::known;
 use super::merge::Effective;
 use super::model::{
-    Action, Auth, AuthMethod, Chain, Endpoint, Listener, Model, Route, Setting, Spot, Target,
+    Action, Auth, AuthMethod, Chain, Endpoint, Listener, Model, Route, Setting, Site, Spot, Target,
     TargetName, Upstream,
 };
 use super::policies::{self, Access};
-use super::{address, defaults, doubt};
+use super::{address, defaults, doubt, tls};
 use crate::ids::{RouteId, UpstreamId};
 use crate::router::{self, Router, Rule};
 use crate::snapshot::{Choice, EndpointAddress, ListenAddress};
@@ -38,7 +38,8 @@ pub(super) fn check(
     if model.listeners.is_empty() {
         model.listeners.push(default_listener(model.listener_defaults.clone()));
     }
-    let targets = targets(&mut model, out);
+    let targets = targets(&mut model, outside, out);
+    proxied(&model, out);
     addresses(&model, out);
     let (routers, router_of) = routers(&model, out);
     let urls: BTreeMap<String, UpstreamId> = model
@@ -65,19 +66,23 @@ fn default_listener(settings: Listener) -> Listener {
 }
 
 /// Finds the upstream of each target, and makes those that are only given as URLs.
-fn targets(model: &mut Model, out: &mut Diagnostics) -> Vec<Box<[(UpstreamId, u32)]>> {
+fn targets(
+    model: &mut Model,
+    outside: &Outside<'_>,
+    out: &mut Diagnostics,
+) -> Vec<Box<[(UpstreamId, u32)]>> {
     let named: BTreeMap<&str, usize> =
         model.upstreams.iter().enumerate().map(|(i, u)| (u.name.as_str(), i)).collect();
-    let mut by_url: BTreeMap<&str, (&EndpointAddress, &str, At)> = BTreeMap::new();
+    let mut by_url: BTreeMap<&str, (Site, At)> = BTreeMap::new();
     for target in all_targets(&model.routes) {
-        if let TargetName::Url { url, endpoint, text } = &target.to {
-            by_url.entry(url).or_insert((endpoint, text, target.at));
+        if let TargetName::Url { url, site } = &target.to {
+            by_url.entry(url).or_insert_with(|| (site.clone(), target.at));
         }
     }
     let asked: Vec<(String, &Spot<address::Url>)> =
         forwards(&model.auths).map(|to| (to.value.origin(), to)).collect();
     for (url, to) in &asked {
-        by_url.entry(url).or_insert((&to.value.address, &to.value.authority, to.at));
+        by_url.entry(url).or_insert_with(|| (to.value.site(), to.at));
     }
     let fresh = model.upstreams.len();
     let urls: BTreeMap<&str, usize> =
@@ -116,11 +121,16 @@ fn targets(model: &mut Model, out: &mut Diagnostics) -> Vec<Box<[(UpstreamId, u3
     }
     let anonymous: Vec<Upstream> = by_url
         .into_iter()
-        .map(|(url, (address, text, at))| {
-            let (address, text) = (address.clone(), text.to_owned());
-            let endpoint = Endpoint { address, weight: defaults::WEIGHT, text, at };
+        .map(|(url, (site, at))| {
+            let Site { address, text, is_https } = site;
+            let endpoint = Endpoint { address, weight: defaults::WEIGHT, text, is_https, at };
             let (name, endpoints) = (url.to_owned(), vec![endpoint]);
-            Upstream { name, at, endpoints, ..model.upstream_defaults.clone() }
+            let defaults = model.upstream_defaults.clone();
+            let terms = (is_https == Some(true)).then(|| {
+                let tls = defaults.tls.clone().unwrap_or_default();
+                tls::client_terms(&tls, &endpoints, at, outside, out)
+            });
+            Upstream { name, at, endpoints, terms: terms.flatten(), ..defaults }
         })
         .collect();
     model.upstreams.extend(anonymous);
@@ -162,6 +172,21 @@ fn unknown_upstream(
         None => error.note(format!("give it a table [upstream.{name}], or write a URL")),
     };
     out.push(error);
+}
+
+/// A PROXY header says who the client is: it counts from those alone who may say it.
+fn proxied(model: &Model, out: &mut Diagnostics) {
+    for listener in &model.listeners {
+        let Some(Spot { value: true, at }) = &listener.proxy_protocol else { continue };
+        let is_unix = |spot: &Spot<ListenAddress>| matches!(spot.value, ListenAddress::Unix(_));
+        if listener.address.as_ref().is_some_and(is_unix) {
+            let error = Diagnostic::new("E168", *at, "a unix socket's peers have no addresses");
+            out.push(error.note("`server.trusted_proxies` can't name them; listen on TCP"));
+        } else if model.server.trusted_proxies.is_empty() && !out.is_torn() {
+            let error = Diagnostic::new("E168", *at, "nobody may send a PROXY header");
+            out.push(error.note("name the proxy in `server.trusted_proxies`"));
+        }
+    }
 }
 
 fn addresses(model: &Model, out: &mut Diagnostics) {
@@ -260,7 +285,8 @@ fn routers(model: &Model, out: &mut Diagnostics) -> (Vec<Router>, Vec<usize>) {
         let is_here = |route: &Route| is_served_on(route, &listener.name, model);
         let sure = model.routes.iter().enumerate().filter(|(_, route)| !route.is_unsure);
         let here: Vec<usize> = sure.filter(|(_, r)| is_here(r)).map(|(i, _)| i).collect();
-        if here.is_empty() && !model.routes.is_empty() && out.errors() == 0 {
+        let is_idle = here.is_empty() && listener.redirect.is_none();
+        if is_idle && !model.routes.is_empty() && out.errors() == 0 {
             let title = format!("no route can be reached by `{}`", listener.name);
             let warning = Diagnostic::new("W204", listener.at, title);
             out.push(warning.note("every route names other listeners"));

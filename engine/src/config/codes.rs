@@ -82,8 +82,9 @@ codes! {
          written `$${`."
     "E114" "a file that can't be read"
         "What a configuration names is read when it is loaded: included files, the file of a \
-         `respond` (at most 1 MiB), secrets (at most 64 KiB). Paths are relative to the file that \
-         names them. A pattern of `include` may match nothing; a plain name must be there."
+         `respond` (at most 1 MiB), secrets (at most 64 KiB), certificates and keys. Paths are \
+         relative to the file that names them. A pattern of `include` may match nothing; a plain \
+         name must be there."
     "E115" "the configuration is too large"
         "A configuration may hold at most 64 MiB, 256 listeners, 10,000 groups and a million \
          routes."
@@ -204,6 +205,35 @@ codes! {
         "The requests to an upstream at one time are counted once, for all of its routes. Each \
          `concurrency` with per = \"upstream\" that holds for it has the same `limit` and `queue`; \
          `wait` is each one's own."
+    "E161" "a certificate or key that can't be used"
+        "Certificates, keys, authorities and lists of revoked certificates are PEM files. A \
+         certificate stands first in its file, those that vouch for it behind it; a key is ECDSA, \
+         Ed25519 or RSA, and not encrypted. A reload with one that can't be used is refused: what \
+         was read before stays."
+    "E162" "a key that does not fit its certificate"
+        "The public key in the first certificate of the file has to be that of the private key. \
+         While files are being replaced it can be so for a moment; the next change is read again."
+    "E163" "clients' certificates, and nobody who vouches"
+        "`client_ca` names the authorities whose word counts; without it clients are not asked for \
+         a certificate."
+    "E164" "TLS with some endpoints, and not with all"
+        "The endpoints of one upstream are equal to each other: all `https://`, or, with `tls` in \
+         its table, without a scheme."
+    "E165" "no name to ask a service for"
+        "The name in its certificate is that of the endpoint, or `server_name`. A unix socket has \
+         none."
+    "E166" "a bad pin"
+        "A pin is \"sha256:\" and the SHA-256 of the key's SubjectPublicKeyInfo: `openssl x509 -in \
+         a.pem -noout -pubkey | openssl pkey -pubin -outform der | openssl dgst -sha256 -binary | \
+         base64`."
+    "E167" "a redirect to HTTPS that leads nowhere"
+        "`redirect = \"https\"` on a listener in the clear sends every request to port 443 of the \
+         same host, \"https:8443\" to another port."
+    "E168" "a PROXY header from nobody"
+        "It says who the client is, so it counts only from the peers that `server.trusted_proxies` \
+         names; a unix socket's peers have no addresses."
+    "E169" "HSTS that no list of preloaded names takes"
+        "`preload` wants `subdomains = true` and a `max_age` of at least a year: hstspreload.org."
     "E190" "this build does not know the key"
         "The word belongs to Busbar's language but this build can't do it. It is refused, not \
          ignored."
@@ -247,6 +277,15 @@ codes! {
         "Whoever comes by a unix socket has no address: `ip` lets all of them pass, and limits by \
          client count them as one. The proxy in front can do it, or it comes by TCP and \
          `server.trusted_proxies` names it."
+    "W217" "a certificate whose time is over or to come"
+        "Clients and services refuse a certificate that has expired or is not valid yet. A list of \
+         revoked certificates that is out of date still counts, but does not know the latest."
+    "W218" "a service that anybody can be"
+        "With `verify = false` and without `pins` whoever is on the way can answer in the service's \
+         name, and read all that it is sent."
+    "W219" "a certificate that no client is given"
+        "Clients ask for a DNS name, and this certificate holds none. Only the listener's default, \
+         `cert`, needs no name."
 }
 
 #[cfg(test)]

@@ -20,7 +20,9 @@ use crate::ids::UpstreamId;
 use crate::policy::Chain as Policies;
 use crate::router::check_pattern;
 use crate::router::explain::{Conditions, Wanted};
-use crate::snapshot::{Admin, Endpoint, Listener, Route, Server, Snapshot, Upstream};
+use crate::snapshot::{
+    Admin, Endpoint, EndpointAddress, HostMode, Listener, Route, Server, Snapshot, Upstream,
+};
 
 /// The frozen form. Routes, listeners and upstreams have the order of their names, upstreams
 /// without one follow. `sources` tells where a route stands.
@@ -307,14 +309,21 @@ fn listener(listener: model::Listener, guards: Policies, router: usize) -> Liste
         backlog: listener.backlog.unwrap_or(defaults::BACKLOG) as u32,
         guards,
         router,
-        tls: None,
-        proxy_protocol: false,
-        https_redirect: None,
+        // One that speaks TLS is where others send to, whatever all of them say.
+        https_redirect: listener.redirect.filter(|_| listener.terms.is_none()).map(|to| to.value),
+        tls: listener.terms,
+        proxy_protocol: listener.proxy_protocol.is_some_and(|spot| spot.value),
     }
 }
 
 fn upstream(upstream: model::Upstream) -> Upstream {
     let time = |given: Option<Duration>, default| given.unwrap_or(default);
+    // Services behind TLS are told apart by their names, which unix sockets don't have.
+    let is_unix = |e: &model::Endpoint| matches!(e.address, EndpointAddress::Unix(_));
+    let host = match upstream.terms.is_some() && !upstream.endpoints.iter().any(is_unix) {
+        true => HostMode::Endpoint,
+        false => HostMode::Keep,
+    };
     let endpoints = upstream.endpoints.into_iter().map(|endpoint| Endpoint {
         address: endpoint.address,
         weight: endpoint.weight,
@@ -329,7 +338,7 @@ fn upstream(upstream: model::Upstream) -> Upstream {
         name: upstream.name.into(),
         endpoints: endpoints.collect(),
         balance: upstream.balance.unwrap_or_default(),
-        host: upstream.host.map(|spot| spot.value).unwrap_or_default(),
+        host: upstream.host.map_or(host, |spot| spot.value),
         pool_idle: upstream.pool_idle.unwrap_or(defaults::POOL_IDLE) as u16,
         pool_idle_timeout: time(upstream.pool_idle_timeout, defaults::POOL_IDLE_TIMEOUT),
         pool_lifetime: time(upstream.pool_lifetime, defaults::POOL_LIFETIME),
@@ -339,6 +348,6 @@ fn upstream(upstream: model::Upstream) -> Upstream {
             .and_then(model::Limit::option)
             .map(|count| count as u32),
         limits,
-        tls: None,
+        tls: upstream.terms,
     }
 }

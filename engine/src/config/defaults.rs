@@ -24,6 +24,11 @@ pub const TARGET_MAX: u64 = 16 << 10;
 /// The kernel cuts it to `net.core.somaxconn`, 4096 since Linux 5.4.
 pub const BACKLOG: u64 = 4096;
 
+/// As long as for a head: two round trips and a signature.
+pub const HANDSHAKE_TIMEOUT: Duration = s(10);
+/// A burst must not take the memory of those who are being served; the rest of it waits.
+pub const HANDSHAKES_MAX: u64 = 1024;
+
 /// Survives one lost SYN (sent again after 1 s); a dead host must not eat the deadline.
 pub const CONNECT_TIMEOUT: Duration = s(2);
 /// Per endpoint and worker: reuse for a burst, few descriptors at rest.

@@ -14,7 +14,7 @@ use crate::snapshot::{Choice, ListenAddress};
 pub(super) fn warn(model: &Model, outside: &Outside<'_>, out: &mut Diagnostics) {
     let public: Vec<&Listener> =
         model.listeners.iter().filter(|listener| is_public(listener, outside)).collect();
-    for listener in &public {
+    for listener in public.iter().filter(|listener| listener.tls.is_none()) {
         let Some(address) = &listener.address else { continue };
         clear_text(&format!("`{}`", listener.name), address.at, out);
     }
@@ -34,6 +34,10 @@ pub(super) fn warn(model: &Model, outside: &Outside<'_>, out: &mut Diagnostics) 
 fn is_public(listener: &Listener, outside: &Outside<'_>) -> bool {
     // The listener that is there when no file names one has no place.
     let written = |at: At| at != At::default() && outside.origin(at.source).is_file;
+    // Nothing is served there, and nothing said that is worth hearing.
+    if listener.redirect.is_some() && listener.tls.is_none() {
+        return false;
+    }
     listener.address.as_ref().is_some_and(|address| match &address.value {
         ListenAddress::Tcp(list) => is_beyond_loopback(list) && written(address.at),
         ListenAddress::Unix(_) => false,

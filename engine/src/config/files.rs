@@ -1,14 +1,19 @@
 //! Where a configuration's files are, and which of them were read.
 
-use std::cell::RefCell;
+use std::cell::{OnceCell, RefCell};
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use rustls::RootCertStore;
 
 use super::diagnostic::At;
 use super::source::Env;
+use crate::tls::{Digest, digest};
 
 /// On disk; or in memory, for tests and fuzzing.
 #[derive(Debug, Default)]
@@ -136,12 +141,18 @@ pub(super) struct Outside<'a> {
     read: RefCell<Vec<PathBuf>>,
     listed: RefCell<Vec<PathBuf>>,
     lists: RefCell<Vec<PathBuf>>,
+    faulty: RefCell<Vec<String>>,
+    roots: OnceCell<Roots>,
 }
+
+/// The authorities that this system knows, with their digest; or why there are none.
+type Roots = Result<(Arc<RootCertStore>, Digest), String>;
 
 impl<'a> Outside<'a> {
     pub(super) fn new(files: &'a Files, env: Env<'a>) -> Outside<'a> {
         let (origins, read, listed, lists) = Default::default();
-        Outside { files, env, origins, read, listed, lists }
+        let (faulty, roots) = Default::default();
+        Outside { files, env, origins, read, listed, lists, faulty, roots }
     }
 
     /// Of the source with the next number.
@@ -176,6 +187,45 @@ impl<'a> Outside<'a> {
         self.read_named(path, at, max)
     }
 
+    /// Names in a folder that is a list of files, as `names`: it counts as soon as it changes.
+    pub(super) fn names_of_list(&self, path: &str, at: At) -> Result<Vec<(String, bool)>, String> {
+        let Some(folder) = self.origin(at.source).folder else {
+            return Err("only a configuration in a file can name others".to_owned());
+        };
+        let folder = folder.join(path);
+        let names = self.files.names(&folder).map_err(|error| error.to_string());
+        self.lists.borrow_mut().push(folder);
+        names
+    }
+
+    /// A file of a certificate or a key can't be used; as messages name it.
+    pub(super) fn is_faulty(&self, path: &str) {
+        self.faulty.borrow_mut().push(path.to_owned());
+    }
+
+    pub(super) fn faulty(&self) -> Vec<String> {
+        let mut faulty = self.faulty.borrow().clone();
+        faulty.sort();
+        faulty.dedup();
+        faulty
+    }
+
+    /// Seconds since 1970: a certificate's end is compared with the clock when it is read.
+    #[allow(clippy::disallowed_methods)]
+    pub(super) fn now(&self) -> u64 {
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+        now.map_or(0, |now| now.as_secs())
+    }
+
+    /// Authorities of the system, read once for a configuration. In memory there are none.
+    pub(super) fn system_roots(&self) -> Roots {
+        let read = || match self.files {
+            Files::Memory(_) => Ok((Arc::new(RootCertStore::empty()), [0; 32])),
+            Files::Disk => system_roots(),
+        };
+        self.roots.get_or_init(read).clone()
+    }
+
     pub(super) fn names(&self, folder: &Path) -> io::Result<Vec<(String, bool)>> {
         self.listed.borrow_mut().push(folder.to_owned());
         self.files.names(folder)
@@ -192,6 +242,19 @@ impl<'a> Outside<'a> {
             })
             .into()
     }
+}
+
+fn system_roots() -> Roots {
+    let found = rustls_native_certs::load_native_certs();
+    let mut roots = RootCertStore::empty();
+    // Systems carry some that nobody can use.
+    roots.add_parsable_certificates(found.certs.iter().cloned());
+    if roots.is_empty() {
+        let why = found.errors.first().map(|error| error.to_string());
+        return Err(why.unwrap_or_else(|| "its store is empty".to_owned()));
+    }
+    let digest = digest(found.certs.iter().map(|cert| cert.as_ref()));
+    Ok((Arc::new(roots), digest))
 }
 
 #[cfg(test)]

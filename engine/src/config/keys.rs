@@ -3,8 +3,10 @@
 use std::time::Duration;
 
 mod access;
+mod tls;
 
 pub use access::*;
+pub use tls::*;
 
 /// One key of a table.
 #[derive(Debug, Clone, Copy)]
@@ -299,10 +301,26 @@ pub const LISTENER: &[Key] = &[
         "Path and query of a request; never more than `head_max`.",
     ),
     key("backlog", count(1, 65535), "4096", "Connections that wait to be accepted."),
-    later("tls"),
+    key(
+        "tls",
+        Kind::Shape("a table such as `{ cert = \"a.pem\", key = \"a.key\" }`"),
+        "",
+        "HTTPS. Its files are read again when they change.",
+    ),
     later("http2"),
-    later("proxy_protocol"),
-    later("redirect"),
+    key(
+        "proxy_protocol",
+        Kind::Bool,
+        "false",
+        "Each connection begins with a PROXY header (version 1 or 2), from a peer of \
+         `server.trusted_proxies`.",
+    ),
+    key(
+        "redirect",
+        Kind::Text("\"https\" or \"https:8443\""),
+        "",
+        "Every request is sent to the same URL over HTTPS (308), at this port.",
+    ),
     key(
         "ip",
         Kind::Shape("`{ allow, deny }`"),
@@ -324,7 +342,9 @@ pub const LISTENER: &[Key] = &[
 pub const UPSTREAM: &[Key] = &[
     key(
         "endpoints",
-        Kind::Shape("a list of \"host:port\", \"http://host:port\", \"unix:/path\" or tables"),
+        Kind::Shape(
+            "a list of \"host:port\", \"http://host:port\", \"https://host\", \"unix:/path\" or tables",
+        ),
         "",
         "Servers that are equal to each other.",
     ),
@@ -337,7 +357,7 @@ pub const UPSTREAM: &[Key] = &[
     key(
         "host",
         Kind::Text("\"keep\", \"endpoint\" or a name"),
-        "\"keep\"",
+        "\"keep\"; \"endpoint\" with TLS",
         "The `Host` that is sent: the client's, the endpoint's own, or this one.",
     ),
     key("pool", Kind::Shape("a table"), "", "Connections that wait for the next request."),
@@ -353,7 +373,12 @@ pub const UPSTREAM: &[Key] = &[
     later("health"),
     later("outlier"),
     later("breaker"),
-    later("tls"),
+    key(
+        "tls",
+        Kind::Shape("a table; `{}` for all defaults"),
+        "with `https://` endpoints",
+        "TLS to the endpoints.",
+    ),
     later("http2"),
     later("zone"),
     later("sticky"),
@@ -511,7 +536,7 @@ pub const ON_ROUTE: &[Key] = &[
     key("without", Kind::Texts("keys"), "", "Takes away what `[all]` or a group says."),
     key(
         "to",
-        Kind::Shape("a name, \"http://host:port\", or `{ a = 95, b = 5 }`"),
+        Kind::Shape("a name, \"http://host:port\", \"https://host\", or `{ a = 95, b = 5 }`"),
         "",
         "Action: an upstream, or shares of several.",
     ),

@@ -56,6 +56,7 @@ mod secret;
 mod source;
 #[cfg(test)]
 mod tests;
+mod tls;
 pub mod units;
 
 pub use diagnostic::Diagnostics;
@@ -91,6 +92,8 @@ pub struct Loaded {
     pub folders: Vec<PathBuf>,
     /// Those of `files` that are lists: a change of one is a reload, whoever asks for it.
     pub lists: Vec<PathBuf>,
+    /// Files of certificates and keys that could not be used, as messages name them. Sorted.
+    pub faulty: Vec<String>,
 }
 
 /// Reads, checks and compiles. Near-linear in the text; never panics, whatever it holds.
@@ -129,8 +132,9 @@ fn load_looked_at(
     diagnostics.sort();
     let snapshot = checked.map(|checked| compile::compile(checked, &diagnostics));
     debug_assert_eq!(snapshot.is_some(), diagnostics.errors() == 0);
+    let faulty = outside.faulty();
     let (files, folders, lists) = outside.asked();
-    Loaded { snapshot, diagnostics, digests, files, folders, lists }
+    Loaded { snapshot, diagnostics, digests, files, folders, lists, faulty }
 }
 
 /// What `[admin] socket` says, as far as a text can be read at all; for finding a running gateway.

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use super::access_model::*;
+pub use super::address::Site;
 use super::diagnostic::At;
 use crate::http::forwarded::Prefix;
 use crate::http::template::{Place, Template};
@@ -17,8 +18,10 @@ use crate::secret::Secret;
 use crate::snapshot::{
     AccessLog, Balance, Choice, Driver, EndpointAddress, HostMode, ListenAddress,
 };
+use crate::tls::{ClientTerms, ServerTerms};
 
 pub use super::keys::{Key, KeyId, Kind};
+pub use super::tls::{ListenerTls, UpstreamTls};
 
 /// A value and where it stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -104,6 +107,13 @@ pub struct Listener {
     pub backlog: Option<u64>,
     pub ip: Option<Arc<IpFilter>>,
     pub rate_limits: Vec<RateLimit>,
+    pub tls: Option<ListenerTls>,
+    /// Made of `tls`; `None` for defaults, and where it could not be.
+    pub terms: Option<Arc<ServerTerms>>,
+    /// With the place of the key.
+    pub proxy_protocol: Option<Spot<bool>>,
+    /// The port.
+    pub redirect: Option<Spot<u16>>,
 }
 
 #[derive(Debug, Default, Clone)]
@@ -119,6 +129,9 @@ pub struct Upstream {
     pub connect_timeout: Option<Duration>,
     pub connections_max: Option<Limit<u64>>,
     pub head_max: Option<u64>,
+    pub tls: Option<UpstreamTls>,
+    /// Made of `tls`; `None` for defaults, and in the clear.
+    pub terms: Option<Arc<ClientTerms>>,
 }
 
 #[derive(Debug, Clone)]
@@ -127,6 +140,8 @@ pub struct Endpoint {
     pub weight: u16,
     /// `host:port` or `unix:/path`.
     pub text: String,
+    /// By its scheme, if it has one.
+    pub is_https: Option<bool>,
     pub at: At,
 }
 
@@ -265,8 +280,7 @@ pub enum TargetName {
     /// An upstream without a table, shared by all who give the same URL.
     Url {
         url: String,
-        endpoint: EndpointAddress,
-        text: String,
+        site: Site,
     },
 }
 

@@ -27,6 +27,7 @@ use crate::policy::ip::Ip;
 use crate::policy::rate_limit::{self, By, PlanLimits};
 use crate::policy::{AnyPolicy, Chain};
 use crate::snapshot::PermitCell;
+use crate::tls::identity::HEADERS as CLIENT_CERT_HEADERS;
 
 /// What chains are made of, once all of it was found to be there.
 #[derive(Debug)]
@@ -74,6 +75,10 @@ pub(super) fn check(
     };
     if out.is_torn() || out.errors() > 0 {
         return access;
+    }
+    let has_headers = |l: &model::Listener| l.terms.as_ref().is_some_and(|t| t.client_headers);
+    if model.listeners.iter().any(has_headers) {
+        access.identity.extend(CLIENT_CERT_HEADERS.map(EditName::new));
     }
     for (id, auth) in std::mem::take(&mut model.auths).into_iter().enumerate() {
         let Some(method) = auth.method else { continue };

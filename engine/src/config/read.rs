@@ -4,11 +4,11 @@
 use super::address::{self, Fault, PrefixFault};
 use super::diagnostic::{At, Diagnostic, Diagnostics};
 use super::files::Outside;
-use super::model::{Chain, Endpoint, Listener, Model, Route, Server, Spot, Upstream};
+use super::model::{Chain, Endpoint, Listener, Model, Route, Server, Site, Spot, Upstream};
 use super::reader::{Section, not_yet, table_of, text_of, wrong_type};
 use super::route::{self, Groups};
 use super::source::{Entry, Node, Table, Value};
-use super::{access, admin, defaults, guards, keys, layer, merge};
+use super::{access, admin, defaults, guards, keys, layer, merge, tls};
 use crate::http::forwarded::Prefix;
 use crate::snapshot::{Balance, Driver, HostMode};
 
@@ -51,7 +51,7 @@ pub(super) fn read(table: &Table, outside: &Outside<'_>, out: &mut Diagnostics) 
         model.listeners.push(listener);
     }
     for (entry, section) in tables(&top, "upstream", keys::UPSTREAM, ROUTES_MAX, out) {
-        let upstream = upstream(&entry.key, &section, &model.upstream_defaults, out);
+        let upstream = upstream(&entry.key, &section, &model.upstream_defaults, outside, out);
         model.upstreams.push(upstream);
     }
     access(&top, &mut model, outside, out);
@@ -137,7 +137,7 @@ fn defaults_of(
     }
     if let Some(section) = section.section("upstream", keys::UPSTREAM, out) {
         misplaced(&section, "endpoints", out);
-        defaults.1 = upstream_settings(&section, &Upstream::default(), out);
+        defaults.1 = upstream_settings(&section, &Upstream::default(), outside, out);
     }
     defaults
 }
@@ -251,7 +251,10 @@ fn listener(
             .map(|value| Spot { value, at })
     });
     let settings = listener_settings(section, defaults, outside, out);
-    Listener { name: name.to_owned(), at: section.at, address, ..settings }
+    tls::redirect_of_its_own(section, out);
+    let tls = settings.tls.as_ref();
+    let terms = tls.and_then(|tls| tls::server_terms(name, tls, outside, out));
+    Listener { name: name.to_owned(), at: section.at, address, terms, ..settings }
 }
 
 fn listener_settings(
@@ -270,6 +273,9 @@ fn listener_settings(
         let error = Diagnostic::new("E106", at, "this is out of its range");
         out.push(error.note("a target is part of a head: at most `head_max`"));
     }
+    let proxy_protocol = section.bool("proxy_protocol", out).zip(section.entry("proxy_protocol"));
+    let proxy_protocol = proxy_protocol.map(|(value, entry)| Spot { value, at: entry.key_at });
+    let redirect = tls::redirect(section, out);
     Listener {
         head_timeout: section.time("head_timeout", out).or(defaults.head_timeout),
         idle_timeout: section.time("idle_timeout", out).or(defaults.idle_timeout),
@@ -284,6 +290,9 @@ fn listener_settings(
         ip: guards::ip(section, outside, out).or_else(|| defaults.ip.clone()),
         rate_limits: guards::rate_limits(section, keys::RATE_LIMIT, out)
             .unwrap_or_else(|| defaults.rate_limits.clone()),
+        tls: tls::listener(section, defaults.tls.as_ref(), outside, out),
+        proxy_protocol: proxy_protocol.or_else(|| defaults.proxy_protocol.clone()),
+        redirect: redirect.or_else(|| defaults.redirect.clone()),
         ..Listener::default()
     }
 }
@@ -292,6 +301,7 @@ fn upstream(
     name: &str,
     section: &Section<'_>,
     defaults: &Upstream,
+    outside: &Outside<'_>,
     out: &mut Diagnostics,
 ) -> Upstream {
     let mut endpoints = Vec::new();
@@ -299,7 +309,7 @@ fn upstream(
         None => missing("endpoints", "such as endpoints = [\"127.0.0.1:3000\"]", section, out),
         Some(node) => endpoints = self::endpoints(node, out),
     }
-    let settings = upstream_settings(section, defaults, out);
+    let settings = upstream_settings(section, defaults, outside, out);
     if let Some(Spot { value: HostMode::Endpoint, at }) = &settings.host
         && let Some(unix) = endpoints.iter().find(|e| e.text.starts_with("unix:"))
     {
@@ -308,12 +318,19 @@ fn upstream(
         let error = error.note("write the name itself");
         out.push(if is_far { error.other(unix.at) } else { error });
     }
-    Upstream { name: name.to_owned(), at: section.at, endpoints, ..settings }
+    let own_tls = section.entry("tls").map(|entry| entry.key_at);
+    let terms = tls::is_tls(&endpoints, own_tls, out).then(|| {
+        let tls = settings.tls.clone().or_else(|| defaults.tls.clone()).unwrap_or_default();
+        tls::client_terms(&tls, &endpoints, section.at, outside, out)
+    });
+    let (name, at, terms) = (name.to_owned(), section.at, terms.flatten());
+    Upstream { name, at, endpoints, terms, ..settings }
 }
 
 fn upstream_settings(
     section: &Section<'_>,
     defaults: &Upstream,
+    outside: &Outside<'_>,
     out: &mut Diagnostics,
 ) -> Upstream {
     let balance = section.word("balance", out).map(|word| match word {
@@ -333,6 +350,7 @@ fn upstream_settings(
         connect_timeout: section.time("connect_timeout", out).or(defaults.connect_timeout),
         connections_max: connections_max.or(defaults.connections_max),
         head_max: section.size("head_max", out).or(defaults.head_max),
+        tls: tls::upstream(section, defaults.tls.as_ref(), outside, out),
         ..Upstream::default()
     }
 }
@@ -390,7 +408,9 @@ fn endpoint(node: &Node, out: &mut Diagnostics) -> Option<Endpoint> {
         }
     };
     match address::endpoint(text) {
-        Ok((address, text)) => Some(Endpoint { address, weight, text, at }),
+        Ok(Site { address, text, is_https }) => {
+            Some(Endpoint { address, weight, text, is_https, at })
+        }
         Err(error) => {
             out.push(fault("E124", at, error));
             None

@@ -98,17 +98,7 @@ impl<'t> Section<'t> {
         name: &str,
         out: &mut Diagnostics,
     ) -> Option<Limit<Duration>> {
-        let Kind::Time { min, max, none } = self.kind(name) else { return None };
-        let node = self.node(name)?;
-        let limit = quantity(node, none, ("time", "10s", "10ms"), units::time, out)?;
-        match limit {
-            Limit::Max(time) if time < min || time > max => {
-                let range = [min, max].map(units::time_text);
-                out.push(out_of_range(node.at, range));
-                None
-            }
-            limit => Some(limit),
-        }
+        time_of(self.node(name)?, self.kind(name), out)
     }
 
     pub(super) fn size(&self, name: &str, out: &mut Diagnostics) -> Option<u64> {
@@ -220,6 +210,24 @@ impl<'t> Section<'t> {
     pub(super) fn named(&self, name: &str, out: &mut Diagnostics) -> &'t [Entry] {
         let table = self.node(name).and_then(|node| table_of(node, out));
         table.map_or(&[], |table| &table.entries)
+    }
+}
+
+/// The time at a node, as a key of the list takes it. `None` was reported.
+pub(super) fn time_within(node: &Node, key: &Key, out: &mut Diagnostics) -> Option<Duration> {
+    time_of(node, key.kind, out)?.option()
+}
+
+fn time_of(node: &Node, kind: Kind, out: &mut Diagnostics) -> Option<Limit<Duration>> {
+    let Kind::Time { min, max, none } = kind else { return None };
+    let limit = quantity(node, none, ("time", "10s", "10ms"), units::time, out)?;
+    match limit {
+        Limit::Max(time) if time < min || time > max => {
+            let range = [min, max].map(units::time_text);
+            out.push(out_of_range(node.at, range));
+            None
+        }
+        limit => Some(limit),
     }
 }
 

@@ -114,11 +114,15 @@ text, then `{name}`, then `*`. Then: has `methods`, more headers, more query. `G
 /// The whole page.
 pub fn markdown() -> String {
     let mut out = INTRODUCTION.to_owned();
-    let tables: [(&str, &[Key]); 32] = [
+    let tables: [(&str, &[Key]); 36] = [
         ("Top", keys::TOP),
         ("`[server]`", keys::SERVER),
         ("`[listener.NAME]`", keys::LISTENER),
+        ("`tls` of a listener", keys::LISTENER_TLS),
+        ("An item of `certs` as a table", keys::LISTENER_CERT),
+        ("`hsts` as a table", keys::HSTS),
         ("`[upstream.NAME]`", keys::UPSTREAM),
+        ("`tls` of an upstream", keys::UPSTREAM_TLS),
         ("`pool` of an upstream", keys::POOL),
         ("An endpoint as a table", keys::ENDPOINT),
         ("`[route.NAME]`", keys::ON_ROUTE),

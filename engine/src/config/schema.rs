@@ -71,6 +71,10 @@ pub fn schema() -> Value {
         "upstream_defaults": without(keys::UPSTREAM, "endpoints"),
         "when": object(keys::WHEN, &[]),
     });
+    schema["$defs"]["hsts"] = object(keys::HSTS, &["max_age"]);
+    schema["$defs"]["listener_cert"] = object(keys::LISTENER_CERT, &["cert"]);
+    schema["$defs"]["listener_tls"] = object(keys::LISTENER_TLS, &[]);
+    schema["$defs"]["upstream_tls"] = object(keys::UPSTREAM_TLS, &[]);
     schema
 }
 
@@ -155,6 +159,13 @@ fn shape(name: &str, what: &str) -> Value {
         ("rate_limit", _) => limits(rate(), name),
         ("concurrency", "as on routes, without `per`") => limits(number(), "plan_concurrency"),
         ("concurrency", _) => limits(number(), name),
+        ("tls", "a table; `{}` for all defaults") => reference("upstream_tls"),
+        ("tls", _) => reference("listener_tls"),
+        ("certs", _) => {
+            let one = any_of([json!({ "type": "string" }), reference("listener_cert")]);
+            any_of([one.clone(), json!({ "type": "array", "items": one })])
+        }
+        ("hsts", _) => any_of([value(&keys::HSTS[0]), reference("hsts")]),
         ("defaults", _) => reference(name),
         ("upstream" | "listener", "a table") => reference(&format!("{name}_defaults")),
         (_, "values by field name" | "values by name" | "claims by field name") => {

@@ -118,6 +118,15 @@ fn is_plain_name(name: &str) -> bool {
     !name.is_empty() && !name.contains('/') && !matches!(name, "." | "..")
 }
 
+/// Warns when not only the owner and the group may read a file of a secret.
+pub(super) fn warn_if_open(mode: u32, at: At, out: &mut Diagnostics) {
+    if mode & MODE_TOO_WIDE != 0 {
+        let mode = mode & 0o777;
+        let warning = Diagnostic::new("W211", at, "others can read this secret");
+        out.push(warning.note(format!("its mode is {mode:04o}; 0600 keeps it to its owner")));
+    }
+}
+
 fn from_file(
     content: Result<super::files::Content, String>,
     node: &Node,
@@ -130,11 +139,7 @@ fn from_file(
             return None;
         }
     };
-    if content.mode & MODE_TOO_WIDE != 0 {
-        let mode = content.mode & 0o777;
-        let warning = Diagnostic::new("W211", node.at, "others can read this secret");
-        out.push(warning.note(format!("its mode is {mode:04o}; 0600 keeps it to its owner")));
-    }
+    warn_if_open(content.mode, node.at, out);
     let mut bytes = content.bytes;
     if bytes.ends_with(b"\n") {
         bytes.pop();
@@ -152,6 +157,9 @@ pub(super) fn mask_table(table: &Table, out: &mut Diagnostics) {
         Some(Value::Table(table)) => Some(table),
         _ => None,
     };
+    for name in ["listener", "upstream", "defaults"] {
+        tables(name).into_iter().for_each(|table| mask_keys(table, out));
+    }
     let consumers = tables("consumer").map_or(&[][..], |consumers| &consumers.entries);
     let consumers = consumers.iter().filter_map(|entry| match &entry.node.value {
         Value::Table(consumer) => Some(consumer),
@@ -164,6 +172,22 @@ pub(super) fn mask_table(table: &Table, out: &mut Diagnostics) {
                 _ => mask_value(node, out),
             }
         }
+    }
+}
+
+/// Hides keys that stand where the paths of their files should.
+fn mask_keys(table: &Table, out: &mut Diagnostics) {
+    for entry in &table.entries {
+        mask_key(&entry.node, out);
+    }
+}
+
+fn mask_key(node: &Node, out: &mut Diagnostics) {
+    match &node.value {
+        Value::Text(text) if text.contains("-----BEGIN") => mask(node, out),
+        Value::Table(table) => mask_keys(table, out),
+        Value::List(list) => list.iter().for_each(|node| mask_key(node, out)),
+        _ => {}
     }
 }
 

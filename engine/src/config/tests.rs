@@ -16,6 +16,7 @@ use crate::snapshot::{Balance, Driver, EndpointAddress, HostMode, ListenAddress}
 mod access;
 mod files;
 mod layers;
+mod tls;
 
 fn env(name: &str) -> Option<String> {
     matches!(name, "PORT" | "ADMIN_TOKEN").then(|| "3000".to_owned())
@@ -169,9 +170,9 @@ fn refused_meanings() -> Vec<Case> {
         (route("respond = { status = 204, body = \"x\" }"), &["E146 2:34"]),
         (route("redirect = { to = \"/\", status = 200 }"), &["E146 2:33"]),
         (route_to("retry = { attempts = 2 }"), &["E190 3:1"]),
-        (route("to = \"https://h:1\""), &["E190 2:6"]),
+        (route("to = \"srv://h\""), &["E190 2:6"]),
         (route("[route.a.compose]"), &["E190 2:10"]),
-        (listener(&format!("{at}tls = {{ acme = \"a@b\" }}")), &["E190 3:1"]),
+        (listener(&format!("{at}tls = {{ acme = \"a@b\" }}")), &["E190 3:9"]),
         (
             route_to(&format!("when.query.a = \"1\"\n[route.b]\nwhen.query.b = \"1\"\n{TO}")),
             &["W202 1:1"],

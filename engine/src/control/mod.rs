@@ -29,6 +29,7 @@ pub(crate) mod resolver;
 pub(crate) mod sockets;
 mod start;
 mod status;
+mod tickets;
 mod voice;
 mod watch;
 pub(crate) mod watchdog;
@@ -135,6 +136,7 @@ struct Control {
     sockets: Sockets,
     counted: Counted,
     limits: limits::Limits,
+    tickets: tickets::Tickets,
     issuers: jwks::Issuers,
     names: Names,
     learned: (mpsc::Sender<Resolved>, mpsc::Receiver<Resolved>),

@@ -49,6 +49,8 @@ pub(super) struct Numbers {
     pub(super) free_before: Option<u64>,
     pub(super) adopted: u64,
     pub(super) refused: u64,
+    /// Files of certificates and keys that could not be used when they were last read.
+    pub(super) faulty: Vec<String>,
 }
 
 impl Numbers {
@@ -64,6 +66,7 @@ impl Numbers {
             free_before: None,
             adopted: 0,
             refused: 0,
+            faulty: Vec::new(),
         }
     }
 
@@ -187,6 +190,8 @@ impl Control {
             adopted: self.numbers.adopted,
             refused: self.numbers.refused,
             connections_open: listeners.map(|(l, key)| (l.name.to_string(), open(key))).collect(),
+            certificates: certificates(snapshot),
+            certificates_faulty: self.numbers.faulty.clone(),
             listener_full: self.counted.full(),
             standing: self.numbers.standing.iter().copied().sum(),
             hangs: self.watchdog.hangs(),
@@ -199,4 +204,14 @@ impl Control {
             process: process::process(),
         }
     }
+}
+
+/// Of each listener, its names with the end of what clients get for them.
+fn certificates(snapshot: &Snapshot) -> Vec<(String, String, u64)> {
+    let mut found = Vec::new();
+    for listener in &snapshot.listeners {
+        let ends = listener.tls.iter().flat_map(|tls| tls.certs.ends());
+        found.extend(ends.map(|(name, end)| (listener.name.to_string(), name.to_owned(), end)));
+    }
+    found
 }

@@ -13,7 +13,7 @@ use super::{Control, doors, logger, say, sockets};
 use crate::admin::Answer;
 use crate::config::Loaded;
 use crate::rt;
-use crate::snapshot::{Driver, Server, Snapshot};
+use crate::snapshot::{Driver, Listener, Server, Snapshot};
 use crate::time::Mono;
 use crate::worker::mailbox::ToWorker;
 
@@ -89,6 +89,7 @@ impl Control {
             }
         };
         self.follow(&loaded);
+        self.numbers.faulty.clone_from(&loaded.faulty);
         let found = &loaded.diagnostics;
         let Some(mut snapshot) = loaded.snapshot else {
             let report = found.render(false);
@@ -125,12 +126,17 @@ impl Control {
             return;
         }
         let changes = self.digests.changes_to(&loaded.digests);
+        let changes = match self.publisher.present() {
+            Some(present) => with_certificates(changes, present, &snapshot),
+            None => changes,
+        };
         self.digests = loaded.digests;
         let report = found.render(false);
         warnings.extend((!report.is_empty()).then(|| report.trim_end().to_owned()));
         let Prepared { derived, sockets, doors, log } = prepared;
         self.doors.take(doors, &snapshot.admin);
         self.limits.give(&mut snapshot);
+        self.tickets.give(&snapshot);
         let snapshot = self.publisher.publish(snapshot, rt::now());
         self.numbers.adopt(&snapshot);
         self.numbers.adopted += 1;
@@ -239,6 +245,26 @@ impl Control {
             // It is as ready as it will be; systemd waits for the end of the reload.
             systemd::ready(&self.status_line());
         }
+    }
+}
+
+/// What has changed, with the listeners that have other certificates than before: their text says
+/// nothing of it.
+fn with_certificates(changes: String, present: &Snapshot, next: &Snapshot) -> String {
+    let digest = |listener: &Listener| listener.tls.as_ref().map(|tls| tls.certs.digest());
+    let is_other = |listener: &&Listener| {
+        let mut before = present.listeners.iter().filter(|known| known.name == listener.name);
+        let before = before.find_map(digest);
+        before.is_some() && digest(listener).is_some_and(|now| Some(now) != before)
+    };
+    let names: Vec<&str> = next.listeners.iter().filter(is_other).map(|l| &*l.name).collect();
+    if names.is_empty() {
+        return changes;
+    }
+    let certificates = format!("other certificates on {}", names.join(", "));
+    match changes.as_str() {
+        "nothing changed" => certificates,
+        _ => format!("{changes}, {certificates}"),
     }
 }
 

@@ -14,6 +14,7 @@ use super::publish::Publisher;
 use super::reload::{Fixed, Loader, watched};
 use super::resolver::Names;
 use super::sockets::{Sockets, address_text};
+use super::tickets::Tickets;
 use super::voice::{say, say_all, systemd};
 use super::watch::Watch;
 use super::watchdog::Watchdog;
@@ -80,6 +81,8 @@ async fn start(options: Options) -> Result<Control, String> {
     _ = issuers.take_news(); // no worker asks yet
     let mut limits = Limits::new(cores.workers);
     limits.give(&mut snapshot);
+    let mut tickets = Tickets::default();
+    tickets.give(&snapshot);
     let snapshot = publisher.publish(snapshot, rt::now());
     let mut numbers = Numbers::new(cores.workers as usize);
     numbers.adopt(&snapshot);
@@ -112,6 +115,7 @@ async fn start(options: Options) -> Result<Control, String> {
         sockets,
         counted,
         limits,
+        tickets,
         issuers,
         names,
         learned,

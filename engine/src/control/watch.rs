@@ -12,6 +12,9 @@ use tokio::time::Instant;
 /// change, and it is over when nothing happened for this long.
 const SETTLED: Duration = Duration::from_millis(200);
 
+/// Links that one path may lead through, as the kernel has it (path_resolution(7)).
+const LINKS_MAX: usize = 40;
+
 /// Watches the directories of files: a file's own watch would be lost with its first rename.
 pub struct Watch {
     watcher: RecommendedWatcher,
@@ -84,20 +87,36 @@ impl Watch {
     }
 }
 
-/// Where a change of `path` shows: its directory, and that of the file it is a link to.
+/// Where a change of `path` shows: the directory that it is or is in, and those of all links on the
+/// way to it, each of which may be swapped. None is named in two ways, since the kernel knows them
+/// by their inodes: the end of one watch would be the end of the other.
 fn directories(path: &Path) -> Vec<PathBuf> {
-    if path.is_dir() {
-        return vec![path.to_owned()];
-    }
     let mut found = Vec::new();
-    let target = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
-    for path in [path, &target] {
-        match path.parent() {
-            Some(parent) if !parent.as_os_str().is_empty() => found.push(parent.to_owned()),
-            _ => found.push(PathBuf::from(".")),
-        }
+    let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    links(&path, LINKS_MAX, &mut found);
+    let target = std::fs::canonicalize(&path).unwrap_or(path);
+    match target.parent() {
+        Some(parent) if !target.is_dir() => found.push(parent.to_owned()),
+        _ => found.push(target),
     }
-    found
+    found.iter().map(|dir| std::fs::canonicalize(dir).unwrap_or_else(|_| dir.clone())).collect()
+}
+
+/// The directories of the links that an absolute path leads through.
+fn links(path: &Path, most: usize, found: &mut Vec<PathBuf>) {
+    let mut so_far = PathBuf::new();
+    let mut parts = path.components();
+    while let Some(part) = parts.next() {
+        so_far.push(part);
+        let (Ok(target), Some(parent)) = (std::fs::read_link(&so_far), so_far.parent()) else {
+            continue;
+        };
+        found.push(parent.to_owned());
+        if most > 0 {
+            links(&parent.join(target).join(parts.as_path()), most - 1, found);
+        }
+        return;
+    }
 }
 
 /// Of files their contents, of directories the names, sizes and times of the files in them.
@@ -126,6 +145,38 @@ mod tests {
     use super::*;
 
     /// Editors rename over the file, Kubernetes swaps a link of the directory.
+    /// A folder of certificates that is a link itself, or lies below one.
+    #[test]
+    fn folders_are_heard_through_swapped_links_and_new_files() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        for version in ["v1", "v2", "v3"] {
+            std::fs::create_dir_all(at(version).join("tls")).unwrap();
+            std::fs::write(at(version).join("tls/a.pem"), version).unwrap();
+        }
+        let point = |to: &str| {
+            std::os::unix::fs::symlink(to, at("next")).unwrap();
+            std::fs::rename(at("next"), at("now")).unwrap();
+        };
+        point("v1");
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let files = [at("now/tls"), at("now/tls/a.pem")];
+            let mut watch = Watch::new(&files).unwrap();
+            let soon = Duration::from_secs(20);
+            let heard =
+                async |watch: &mut Watch| tokio::time::timeout(soon, watch.changed()).await.is_ok();
+            for version in ["v2", "v3"] {
+                point(version);
+                assert!(heard(&mut watch).await, "a swapped link above, to {version}");
+                watch.follow(&files);
+                std::fs::write(at(version).join("tls/b.pem"), "b").unwrap();
+                assert!(heard(&mut watch).await, "a new file in {version}");
+                watch.follow(&files);
+            }
+        });
+    }
+
     #[test]
     fn renames_and_swapped_links_are_heard_and_other_files_are_not() {
         let dir = tempfile::tempdir().unwrap();

@@ -57,6 +57,10 @@ impl Explanation {
                 "problem"
             }
             Outcome::Own => "options",
+            Outcome::Https { location } => {
+                add("location", json!(location));
+                "https"
+            }
             Outcome::Slash { route, location, place } => {
                 add("route", json!({ "name": route, "place": place }));
                 add("location", json!(location));

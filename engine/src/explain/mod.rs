@@ -21,6 +21,7 @@ mod text;
 use crate::auth::Now;
 use crate::h1::server::Request;
 use crate::http::forwarded::client_address;
+use crate::http::https;
 use crate::http::problem::Problem;
 use crate::ids::UpstreamId;
 use crate::router::Params;
@@ -94,6 +95,10 @@ pub enum Outcome {
     },
     /// OPTIONS for the gateway itself: 204.
     Own,
+    /// The listener sends every request there.
+    Https {
+        location: String,
+    },
     /// A redirect over a last slash.
     Slash {
         route: String,
@@ -210,6 +215,13 @@ pub fn explain(snapshot: &Snapshot, query: &Query, now: Now) -> Result<Explanati
         canonical: lossy(request.path(bytes)),
         sent: lossy(request.path_sent(bytes)),
     });
+    if let (Some(port), Some(host)) = (listener.https_redirect, request.host(bytes)) {
+        let (path, query) = (request.target.path.of(bytes), request.query(bytes));
+        let mut location = Vec::new();
+        https::location(&mut location, host, port, path, query);
+        explanation.outcome = Outcome::Https { location: lossy(&location) };
+        return Ok(explanation);
+    }
     let (limits, peer) = (&listener.limits, arrival.peer);
     let seen =
         Seen { snapshot, listener, bytes, limits, request: &request, params: &params, peer, now };
@@ -244,7 +256,7 @@ impl Explanation {
             Outcome::Refused(kind) => Some(kind.status()),
             Outcome::Problem { problem, .. } => Some(problem.status()),
             Outcome::Own => Some(204),
-            Outcome::Slash { .. } => Some(308),
+            Outcome::Slash { .. } | Outcome::Https { .. } => Some(308),
             Outcome::Route(chosen) => match &chosen.action {
                 Act::To { .. } => None,
                 Act::Respond { status, .. } | Act::Redirect { status, .. } => Some(*status),

@@ -99,9 +99,7 @@ impl Query {
         let target = self.split()?;
         let mut notes = Vec::new();
         let listener = self.listener(&target, snapshot, &mut notes)?;
-        if target.is_https {
-            notes.push("this build speaks no TLS: read as plain HTTP".to_owned());
-        }
+        notes.extend(scheme_note(&target, snapshot.listener(listener)));
         let has_host = self.headers.iter().any(|line| {
             line.split(':').next().is_some_and(|name| name.eq_ignore_ascii_case("host"))
         });
@@ -177,6 +175,18 @@ impl Query {
             notes.push(format!("listeners differ, `{name}` was taken: --listener names another"));
         }
         Ok(ListenerId(0))
+    }
+}
+
+/// What is to be said of a scheme that is not the listener's.
+fn scheme_note(target: &Target<'_>, listener: &Listener) -> Option<String> {
+    let name = &listener.name;
+    match (target.is_https, listener.tls.is_some()) {
+        (true, false) => Some(format!("`{name}` speaks no TLS: read as plain HTTP")),
+        (false, true) if target.authority.is_some() => {
+            Some(format!("`{name}` speaks TLS: read as HTTPS"))
+        }
+        _ => None,
     }
 }
 

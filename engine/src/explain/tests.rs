@@ -297,3 +297,18 @@ fn the_case_of_a_scheme_means_nothing() {
     assert_eq!(chosen(&ask("GET", "HTTP://api.example.com/home", &[])).name, "home");
     assert!(explain(&snapshot(), &query("GET", "HTTPX://h/", &[]), BEGIN).is_err());
 }
+
+#[test]
+fn a_listener_that_redirects_is_explained_before_any_route() {
+    let text = "[listener.web]\naddress = \"127.0.0.1:8080\"\nredirect = \"https:8443\"\n\
+                [route.a]\npath = \"/a\"\nrespond = \"a\"\n";
+    let (text, name) = (text.to_owned(), "busbar.toml".to_owned());
+    let loaded = load(Input { text, name, base_dir: None, sets: Vec::new(), env: &|_| None });
+    let snapshot = loaded.snapshot.expect("no mistakes");
+    let query = query("POST", "http://a.example:8080/x?y=1", &[]);
+    let told = explain(&snapshot, &query, BEGIN).unwrap();
+    assert_eq!(told.own_status(), Some(308));
+    let line = "308 to https://a.example:8443/x?y=1";
+    assert!(told.text().contains(line), "{}", told.text());
+    assert_eq!(told.json()["location"], "https://a.example:8443/x?y=1");
+}

@@ -44,6 +44,9 @@ impl Explanation {
                 out.near(self);
                 out.line("answer", &format!("308 to {location}"), "");
             }
+            Outcome::Https { location } => {
+                out.line("answer", &format!("308 to {location}: the listener's redirect"), "");
+            }
             Outcome::Own => out.line("answer", "204: OPTIONS for the gateway itself", ""),
             Outcome::Problem { problem, route, .. } => {
                 let (label, why) = match route {
@@ -75,7 +78,7 @@ impl Explanation {
                 out.problem(*problem, allow);
             }
             Outcome::Refused(kind) => out.problem(Problem::of_head(*kind), ""),
-            Outcome::Slash { .. } | Outcome::Own => {}
+            Outcome::Slash { .. } | Outcome::Https { .. } | Outcome::Own => {}
         }
         out.0
     }

@@ -3,6 +3,7 @@
 pub mod date;
 pub mod edit;
 pub mod forwarded;
+pub mod https;
 pub mod problem;
 pub mod reply;
 pub mod rewrite;

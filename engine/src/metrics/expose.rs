@@ -33,6 +33,10 @@ pub struct Facts {
     pub refused: u64,
     /// By listener.
     pub connections_open: Vec<(String, u32)>,
+    /// Listener, name, end in seconds since 1970.
+    pub certificates: Vec<(String, String, u64)>,
+    /// Files.
+    pub certificates_faulty: Vec<String>,
     pub listener_full: u64,
     /// Of all workers, as each last said.
     pub standing: Standing,
@@ -205,6 +209,15 @@ fn process(out: &mut Out, totals: &Totals, facts: &Facts) {
     out.head(&names::CONNECTIONS_OPEN);
     for (listener, open) in &facts.connections_open {
         out.row(&[("listener", listener)]).line(&names::CONNECTIONS_OPEN, u64::from(*open));
+    }
+    out.head(&names::CERTIFICATE_EXPIRY);
+    for (listener, name, end) in &facts.certificates {
+        let labels = [("listener", &**listener), ("name", &**name)];
+        out.row(&labels).line(&names::CERTIFICATE_EXPIRY, *end);
+    }
+    out.head(&names::CERTIFICATE_FAULTY);
+    for file in &facts.certificates_faulty {
+        out.row(&[("file", file)]).line(&names::CERTIFICATE_FAULTY, 1);
     }
     out.one(&names::LISTENER_FULL, facts.listener_full);
     out.one(&names::UPSTREAM_CONNECTIONS, whole.upstream_connections);

@@ -86,6 +86,10 @@ metrics! {
         "TLS handshakes with services: full, resumed or failed.",
     CONNECTIONS_OPEN = "busbar_connections_open" Gauge ["listener"]
         "Client connections that are open.",
+    CERTIFICATE_EXPIRY = "busbar_certificate_expiry_seconds" Gauge ["listener", "name"]
+        "When the certificate ends that clients get for a name, in seconds since 1970.",
+    CERTIFICATE_FAULTY = "busbar_certificate_faulty" Gauge ["file"]
+        "1 for each file of a certificate, key or list that could not be used when it was last read.",
     LISTENER_FULL = "busbar_listener_full" Counter []
         "Times that accepting waited because connections_max was reached.",
     UPSTREAM_CONNECTIONS = "busbar_upstream_connections" Counter []

@@ -5,10 +5,8 @@ use std::fmt;
 use std::sync::Arc;
 
 use rustls::pki_types::pem::{Error as PemError, PemObject, SectionKind};
-use rustls::pki_types::{
-    CertificateDer, CertificateRevocationListDer, PrivateKeyDer, SubjectPublicKeyInfoDer,
-};
-use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
+use rustls::server::{ClientHello, ParsedCertificate, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use rustls::{SignatureAlgorithm, SignatureScheme};
 
@@ -24,7 +22,6 @@ pub struct Certificate {
     label: Box<str>,
     not_before: u64,
     not_after: u64,
-    /// Of chain and key.
     digest: Digest,
 }
 
@@ -78,7 +75,8 @@ impl Certificate {
         (self.not_before, self.not_after)
     }
 
-    pub fn digest(&self) -> &[u8] {
+    /// Of chain and key.
+    pub(super) fn digest(&self) -> &[u8] {
         &self.digest
     }
 
@@ -86,18 +84,22 @@ impl Certificate {
         CertifiedKey::clone(&self.certified)
     }
 
-    fn is_ecdsa_or_eddsa(&self) -> bool {
-        self.certified.key.algorithm() != SignatureAlgorithm::RSA
+    /// The lesser, the cheaper it is to sign with, and the smaller what is sent.
+    fn kind(&self) -> u8 {
+        match self.certified.key.algorithm() {
+            SignatureAlgorithm::ECDSA => 0,
+            SignatureAlgorithm::RSA => 2,
+            _ => 1,
+        }
     }
 }
 
 /// The key is not the first certificate's; it may be that of another in the file.
 fn other_key(certified: &CertifiedKey) -> Fault {
-    let Some(key) = certified.key.public_key() else { return Fault::OtherKey };
+    let key = certified.key.public_key();
     let is_its = |der: &CertificateDer<'_>| {
-        Parsed::of(der)
-            .and_then(|parsed| parsed.spki_der())
-            .is_some_and(|spki| SubjectPublicKeyInfoDer::from(spki) == key)
+        let cert = ParsedCertificate::try_from(der).ok();
+        cert.is_some_and(|cert| key.as_ref() == Some(&cert.subject_public_key_info()))
     };
     match certified.cert.iter().position(is_its) {
         Some(i) => Fault::NotFirst(i + 1),
@@ -137,6 +139,18 @@ pub fn crls(pem: &[u8]) -> Result<Vec<CertificateRevocationListDer<'static>>, Fa
     if found.is_empty() { Err(Fault::NoCrl) } else { Ok(found) }
 }
 
+/// Whether a text holds a key, of whatever kind.
+pub fn has_key(pem: &[u8]) -> bool {
+    const MARK: &[u8] = b"PRIVATE KEY-----";
+    pem.windows(MARK.len()).any(|bytes| bytes == MARK)
+}
+
+/// Whether the first certificate of a text is an authority's.
+pub fn is_authority(pem: &[u8]) -> bool {
+    let first = certificates(pem).ok().and_then(|found| Parsed::of(&found[0]));
+    first.is_some_and(|parsed| parsed.is_authority())
+}
+
 /// The first key of a text.
 fn private_key(pem: &[u8]) -> Result<PrivateKeyDer<'static>, Fault> {
     // PKCS #8, and the older form of keys, which says it in a head of its own (RFC 1421 §4.6.1.1).
@@ -163,31 +177,37 @@ type Keys = Box<[u32]>;
 
 impl Certs {
     /// `default` is an index in `all`, which must not be empty. Of two for one name and of one
-    /// kind, the one that ends last counts.
-    pub fn new(all: Vec<Certificate>, default: usize) -> Certs {
+    /// kind, the one that ends last counts, unless it has not begun at `now` (seconds since 1970).
+    pub fn new(all: Vec<Certificate>, default: usize, now: u64) -> Certs {
         assert!(default < all.len(), "a listener has a certificate");
-        let mut names: Vec<&str> = all.iter().flat_map(|cert| &*cert.names).map(|n| &**n).collect();
-        names.sort_unstable();
-        names.dedup();
-        let order = |cert: &Certificate| (!cert.is_ecdsa_or_eddsa(), Reverse(cert.not_after));
-        let by_name = names.into_iter().map(|name| {
-            let has = |cert: &Certificate| cert.names.iter().any(|n| **n == *name);
-            let mut keys: Vec<u32> =
-                (0..all.len() as u32).filter(|i| has(&all[*i as usize])).collect();
-            keys.sort_by_key(|i| order(&all[*i as usize]));
-            (name.into(), keys.into())
-        });
+        let order = |i: &u32| {
+            let cert = &all[*i as usize];
+            (cert.kind(), cert.not_before > now, Reverse(cert.not_after))
+        };
+        let mut named: Vec<(&str, u32)> = Vec::new();
+        for (i, cert) in all.iter().enumerate() {
+            named.extend(cert.names.iter().map(|name| (&**name, i as u32)));
+        }
+        named.sort_by_key(|(name, i)| (*name, order(i), *i));
+        named.dedup();
+        let by_name = named.chunk_by(|a, b| a.0 == b.0);
+        let by_name =
+            by_name.map(|same| (same[0].0.into(), same.iter().map(|(_, i)| *i).collect()));
         let by_name = by_name.collect();
         // Beside it, those for the same names: a client without a name may know the other kind only.
-        let is_beside = |i: &u32| all[*i as usize].names == all[default].names;
-        let mut keys: Vec<u32> = (0..all.len() as u32)
-            .filter(|i| *i == default as u32 || !all[default].names.is_empty() && is_beside(i))
-            .collect();
-        keys.sort_by_key(|i| {
+        let own = &all[default];
+        let is_beside = |i: &u32| {
             let cert = &all[*i as usize];
-            (!cert.is_ecdsa_or_eddsa(), *i != default as u32, Reverse(cert.not_after))
-        });
+            *i == default as u32 || !own.names.is_empty() && cert.names == own.names
+        };
+        let mut keys: Vec<u32> = (0..all.len() as u32).filter(is_beside).collect();
+        keys.sort_by_key(|i| (all[*i as usize].kind(), *i != default as u32, order(i)));
         Certs { all: all.into(), by_name, default: keys.into() }
+    }
+
+    /// Of all of them, with their keys.
+    pub fn digest(&self) -> Digest {
+        digest(self.all.iter().map(|cert| &cert.digest[..]))
     }
 
     pub fn all(&self) -> &[Certificate] {
@@ -207,6 +227,24 @@ impl Certs {
         let keys = [exact, wildcard, default].into_iter().flatten().flatten();
         let certs = keys.map(|i| &self.all[*i as usize]);
         certs.into_iter().find(|cert| cert.certified.key.choose_scheme(schemes).is_some())
+    }
+
+    /// Names with the end, in seconds since 1970, of what clients get for them: of one of each
+    /// kind, the first to end. A default without DNS names has its label.
+    pub fn ends(&self) -> Vec<(&str, u64)> {
+        let end = |keys: &Keys| {
+            let certs = keys.iter().map(|i| &self.all[*i as usize]);
+            let mut kinds: Vec<&Certificate> = certs.collect();
+            kinds.dedup_by_key(|cert| cert.kind());
+            kinds.iter().map(|cert| cert.not_after).min().unwrap_or_default()
+        };
+        let mut ends: Vec<(&str, u64)> =
+            self.by_name.iter().map(|(name, keys)| (&**name, end(keys))).collect();
+        let default = &self.all[self.default[0] as usize];
+        if default.names.is_empty() {
+            ends.push((&default.label, end(&self.default)));
+        }
+        ends
     }
 
     fn of(&self, name: &str) -> Option<&Keys> {

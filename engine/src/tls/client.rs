@@ -38,7 +38,7 @@ pub struct Given<'g> {
 impl ClientTerms {
     pub fn of(given: Given<'_>) -> Result<ClientTerms, Fault> {
         let refused = |e: rustls::Error| Fault::Refused(e.to_string());
-        let verifier = Arc::new(Upstreams::new(given.trust, given.pins)?);
+        let verifier = Arc::new(Upstreams::new(given.trust.clone(), given.pins));
         let builder = ClientConfig::builder_with_provider(provider());
         let builder = builder.with_safe_default_protocol_versions().map_err(refused)?;
         let builder = builder.dangerous().with_custom_certificate_verifier(verifier);
@@ -65,7 +65,11 @@ impl ClientTerms {
     pub fn name_for(&self, host: Option<&str>) -> Option<ServerName<'static>> {
         match &self.server_name {
             Some(name) => Some(name.clone()),
-            None => ServerName::try_from(host?.to_owned()).ok(),
+            None => {
+                // The dot that roots a name is no part of it here (RFC 6066 §3).
+                let host = host?;
+                ServerName::try_from(host.strip_suffix('.').unwrap_or(host).to_owned()).ok()
+            }
         }
     }
 

@@ -3,6 +3,10 @@
 use super::x509::{Name, Parsed};
 use super::{hex, sha256};
 
+/// Fields that tell a service of it: subject, other names, fingerprint.
+pub const HEADERS: [&str; 3] =
+    ["X-Client-Cert-Subject", "X-Client-Cert-San", "X-Client-Cert-Fingerprint"];
+
 /// Made once for a connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Identity {

@@ -16,6 +16,8 @@ use rustls::crypto::CryptoProvider;
 pub mod certs;
 pub mod client;
 pub mod identity;
+#[cfg(test)]
+pub mod made;
 pub mod server;
 pub mod session;
 #[cfg(test)]
@@ -30,6 +32,7 @@ pub use client::ClientTerms;
 pub use identity::Identity;
 pub use server::ServerTerms;
 pub use tickets::Ticketer;
+pub use x509::date_text;
 
 /// Of SHA-256.
 pub type Digest = [u8; 32];
@@ -107,3 +110,6 @@ impl fmt::Display for Fault {
         f.write_str(text)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,16 +3,16 @@
 use std::sync::Arc;
 
 use rustls::RootCertStore;
-use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{verify_server_cert_signed_by_trust_anchor, verify_server_name};
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, ServerName, UnixTime};
-use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::ClientCertVerifier;
+use rustls::server::{ParsedCertificate, WebPkiClientVerifier};
 use rustls::{CertificateError, DigitallySignedStruct, Error, SignatureScheme};
 
-use super::x509::Parsed;
-use super::{Digest, Fault, digest, provider};
+use super::x509::next_update;
+use super::{Digest, Fault, digest, provider, sha256};
 
 /// What a listener asks of its clients' certificates.
 #[derive(Debug, Clone)]
@@ -49,6 +49,19 @@ impl Clients {
     }
 }
 
+/// That each of them can be used, and when the first of them is out of date.
+pub fn check_crls(
+    authorities: &[CertificateDer<'static>],
+    crls: &[CertificateRevocationListDer<'static>],
+) -> Result<Option<u64>, Fault> {
+    let roots = Arc::new(roots_of(authorities)?);
+    for (i, crl) in crls.iter().enumerate() {
+        let builder = WebPkiClientVerifier::builder_with_provider(roots.clone(), provider());
+        builder.with_crls([crl.clone()]).build().map_err(|_| Fault::BadCrl(i + 1))?;
+    }
+    Ok(crls.iter().filter_map(|crl| next_update(crl)).min())
+}
+
 /// A store of the authorities given, each of which has to be one.
 pub fn roots_of(authorities: &[CertificateDer<'static>]) -> Result<RootCertStore, Fault> {
     let mut roots = RootCertStore::empty();
@@ -73,24 +86,15 @@ pub enum Trust {
 /// A service's certificate: by its chain and name, by its key, by both, or by neither.
 #[derive(Debug)]
 pub(super) struct Upstreams {
-    webpki: Option<Arc<WebPkiServerVerifier>>,
+    trust: Trust,
     /// SHA-256 of public keys (RFC 7469 §2.4); one of them, unless there are none.
     pins: Box<[Digest]>,
     provider: Arc<CryptoProvider>,
 }
 
 impl Upstreams {
-    pub(super) fn new(trust: &Trust, pins: &[Digest]) -> Result<Upstreams, Fault> {
-        let provider = provider();
-        let webpki = match trust {
-            Trust::Anyone => None,
-            Trust::Roots(roots) => {
-                let builder =
-                    WebPkiServerVerifier::builder_with_provider(roots.clone(), provider.clone());
-                Some(builder.build().map_err(|e| Fault::Refused(e.to_string()))?)
-            }
-        };
-        Ok(Upstreams { webpki, pins: pins.into(), provider })
+    pub(super) fn new(trust: Trust, pins: &[Digest]) -> Upstreams {
+        Upstreams { trust, pins: pins.into(), provider: provider() }
     }
 }
 
@@ -100,23 +104,19 @@ impl ServerCertVerifier for Upstreams {
         end_entity: &CertificateDer<'_>,
         intermediates: &[CertificateDer<'_>],
         server_name: &ServerName<'_>,
-        ocsp_response: &[u8],
+        _ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        if let Some(webpki) = &self.webpki {
-            webpki.verify_server_cert(
-                end_entity,
-                intermediates,
-                server_name,
-                ocsp_response,
-                now,
-            )?;
+        let cert = ParsedCertificate::try_from(end_entity)?;
+        if let Trust::Roots(roots) = &self.trust {
+            let algorithms = self.provider.signature_verification_algorithms.all;
+            let (chain, roots) = (intermediates, &**roots);
+            verify_server_cert_signed_by_trust_anchor(&cert, roots, chain, now, algorithms)?;
+            verify_server_name(&cert, server_name)?;
         }
-        // Only the certificate whose key signs the handshake: what else is sent proves nothing by
-        // itself.
-        let is_pinned = |pin: Digest| self.pins.contains(&pin);
-        let key = || Parsed::of(end_entity).and_then(|parsed| parsed.spki());
-        match self.pins.is_empty() || key().is_some_and(is_pinned) {
+        // Only the certificate whose key signs the handshake: what else is sent proves nothing.
+        let key = sha256(&cert.subject_public_key_info());
+        match self.pins.is_empty() || self.pins.contains(&key) {
             true => Ok(ServerCertVerified::assertion()),
             false => Err(CertificateError::ApplicationVerificationFailure.into()),
         }

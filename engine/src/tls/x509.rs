@@ -1,13 +1,13 @@
 //! What stands in a certificate, as far as it is asked here.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::time::Duration;
 
 use x509_cert::certificate::{CertificateInner, Raw};
-use x509_cert::der::{Decode, Encode};
-use x509_cert::ext::pkix::SubjectAltName;
+use x509_cert::crl::CertificateList;
+use x509_cert::der::{DateTime, Decode};
 use x509_cert::ext::pkix::name::GeneralName;
-
-use super::{Digest, sha256};
+use x509_cert::ext::pkix::{BasicConstraints, SubjectAltName};
 
 /// A certificate that could be read.
 pub struct Parsed(CertificateInner<Raw>);
@@ -29,13 +29,10 @@ impl Parsed {
         self.0.tbs_certificate.subject.to_string()
     }
 
-    /// Of the public key with its kind (RFC 7469 §2.4).
-    pub fn spki(&self) -> Option<Digest> {
-        self.spki_der().map(|spki| sha256(&spki))
-    }
-
-    pub fn spki_der(&self) -> Option<Vec<u8>> {
-        self.0.tbs_certificate.subject_public_key_info.to_der().ok()
+    /// It may vouch for others (RFC 5280 §4.2.1.9).
+    pub fn is_authority(&self) -> bool {
+        let found = self.0.tbs_certificate.get::<BasicConstraints>();
+        found.ok().flatten().is_some_and(|(_, constraints)| constraints.ca)
     }
 
     /// Other names of the subject, in their order. Kinds that nobody asks for are left out.
@@ -43,6 +40,21 @@ impl Parsed {
         let found = self.0.tbs_certificate.get::<SubjectAltName>();
         let names = found.ok().flatten().map(|(_, names)| names.0).unwrap_or_default();
         names.iter().filter_map(Name::of).collect()
+    }
+}
+
+/// When a list of revoked certificates should have been followed by another, in seconds since 1970.
+/// `None`: it does not say, or can't be read.
+pub fn next_update(crl: &[u8]) -> Option<u64> {
+    let list = CertificateList::from_der(crl).ok()?;
+    Some(list.tbs_cert_list.next_update?.to_unix_duration().as_secs())
+}
+
+/// `2026-03-01T12:00:00Z`, of seconds since 1970.
+pub fn date_text(seconds: u64) -> String {
+    match DateTime::from_unix_duration(Duration::from_secs(seconds)) {
+        Ok(date) => date.to_string(),
+        Err(_) => "the end of time".to_owned(), // beyond the year 9999
     }
 }
 
