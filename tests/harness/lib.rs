@@ -1,9 +1,11 @@
 //! What the end-to-end tests are made of: the real gateway, raw clients, origins that obey a
-//! script, nginx, Prometheus, wrk.
+//! script, certificates, nginx, Prometheus, wrk, openssl, curl, testssl.
 
 #![allow(clippy::disallowed_methods, clippy::disallowed_types)] // a shell of its own
 #![allow(unsafe_code)] // signals and sockets of the tests
 
+pub mod certs;
+pub mod child;
 pub mod client;
 pub mod crowd;
 pub mod freeze;
@@ -12,6 +14,7 @@ pub mod metrics;
 pub mod nginx;
 pub mod origin;
 pub mod prometheus;
+pub mod tls;
 pub mod tokens;
 pub mod wrk;
 

@@ -1,5 +1,5 @@
-//! Clients that open a connection for each request, which wrk does too, and resume sessions, which
-//! it doesn't. Blocking, some threads on one core.
+//! Clients that open a connection for each request, and resume sessions or don't, as they are told:
+//! wrk resumes its last session whenever it connects again. Blocking, some threads on one core.
 #![allow(clippy::disallowed_methods)] // a program of its own: it reads the clock, connects, spawns
 
 use std::io::{Read, Write};
