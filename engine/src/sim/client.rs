@@ -19,7 +19,9 @@ use crate::sim::fault::{Fault, strikes};
 use crate::sim::net::{End, is_gateway};
 use crate::sim::oracle::{Flaw, Got, Shared};
 use crate::sim::seen::{Kind, Promise, checked, saw};
+use crate::sim::tls;
 use crate::time::Mono;
+use crate::worker::wire::Wire;
 
 /// Longest pause of a peer that is slow, at each of its steps.
 const SLOW_MS_MAX: u32 = 300;
@@ -38,13 +40,15 @@ pub struct Story {
     pub promised: bool,
     /// Others of its address may have taken its share of connections.
     pub shares: bool,
+    /// It speaks TLS there.
+    pub is_tls: bool,
     /// Comes within a part of a millisecond from then on; zero: when it likes.
     pub when: Mono,
 }
 
 /// One connection with a few requests, one after the other or pipelined.
 pub async fn client(story: Story, oracle: Shared) {
-    let Story { number, from, at: gateway, promised, shares, when } = story;
+    let Story { number, from, at: gateway, promised, shares, is_tls, when } = story;
     debug_assert!(is_gateway(gateway));
     let mut rng = world(|w| Rng::from_u64(w.rng.next_u64()));
     let asks = draw_all(&mut rng, &oracle);
@@ -59,6 +63,10 @@ pub async fn client(story: Story, oracle: Shared) {
     if promised {
         checked(Promise::Kept);
     }
+    let Some(stream) = tls::client(stream, is_tls).await else {
+        oracle.borrow_mut().closed_early += asks.len() as u64;
+        return;
+    };
     let stream = Rc::new(stream);
     let left = Rc::new(Cell::new(false));
     if pipelined {
@@ -82,7 +90,7 @@ pub async fn client(story: Story, oracle: Shared) {
         if strikes(Fault::ClientReset) {
             pause(Duration::from_millis(u64::from(rng.below(30)))).await;
             note!("client {number} resets");
-            world(|w| w.reset(stream.end));
+            world(|w| w.reset(stream.stream().end));
             return;
         }
         let answered = reader.answer(ask, &oracle).await;
@@ -145,8 +153,11 @@ async fn refused(reader: &mut Reader<'_>, is_answered: bool, ask: &Ask, oracle: 
 
 /// Oracle 7, where no fault can be the reason: `ask` begins at `offset` of what was sent.
 /// With faults a connection may break, but not simply end behind an answer that did not say so.
-fn check_promise(stream: &Stream, offset: usize, ask: &Ask, wordless: bool, oracle: &Shared) {
-    let far = End { link: stream.end.link, side: 1 };
+fn check_promise(stream: &Wire, offset: usize, ask: &Ask, wordless: bool, oracle: &Shared) {
+    if stream.is_tls() {
+        return; // how many of its bytes have arrived can't be told
+    }
+    let far = End { link: stream.stream().end.link, side: 1 };
     let arrived = world(|w| w.arrived_at_end(far).unwrap_or(0));
     let mut oracle = oracle.borrow_mut();
     let must_answer = wordless && !oracle.is_hasty || world(|w| w.faults.are_off());
@@ -156,7 +167,7 @@ fn check_promise(stream: &Stream, offset: usize, ask: &Ask, wordless: bool, orac
 }
 
 /// `left` says whether the client has left in the middle.
-async fn write_all(stream: &Stream, asks: &[Ask], left: &Cell<bool>) {
+async fn write_all(stream: &Wire, asks: &[Ask], left: &Cell<bool>) {
     for ask in asks {
         let leaves = strikes(Fault::ClientLeaves);
         left.set(left.get() | leaves);
@@ -186,7 +197,7 @@ async fn write_all(stream: &Stream, asks: &[Ask], left: &Cell<bool>) {
 }
 
 /// Writes at once, or in pieces with pauses between them. False: the far end takes no more.
-pub async fn write_paced(stream: &Stream, bytes: &[u8], drips: bool) -> bool {
+pub async fn write_paced(stream: &Wire, bytes: &[u8], drips: bool) -> bool {
     if !drips && strikes(Fault::LateTail) {
         let (tail, wait) = world(|w| (w.rng.below(TAIL_MAX), w.rng.below(TAIL_LATE_MS_MAX)));
         let (start, tail) = bytes.split_at(bytes.len().saturating_sub(1 + tail as usize));
@@ -209,12 +220,12 @@ pub async fn write_paced(stream: &Stream, bytes: &[u8], drips: bool) -> bool {
     true
 }
 
-pub async fn write(stream: &Stream, mut bytes: &[u8]) -> bool {
+pub async fn write(stream: &Wire, mut bytes: &[u8]) -> bool {
     while !bytes.is_empty() {
         match stream.try_write(bytes, &[]) {
             Ok(n) => bytes = &bytes[n..],
             Err(e) if e.kind() == std::io::ErrorKind::WouldBlock => {
-                if stream.wait_writable().await.is_err() {
+                if stream.stream().wait_writable().await.is_err() {
                     return false;
                 }
             }
@@ -226,7 +237,7 @@ pub async fn write(stream: &Stream, mut bytes: &[u8]) -> bool {
 
 /// Reads messages off a stream.
 pub struct Reader<'s> {
-    pub stream: &'s Stream,
+    pub stream: &'s Wire,
     pub buf: Vec<u8>,
     /// It takes its time before each read.
     pub is_slow: bool,
@@ -235,7 +246,7 @@ pub struct Reader<'s> {
 }
 
 impl<'s> Reader<'s> {
-    pub fn new(stream: &'s Stream) -> Reader<'s> {
+    pub fn new(stream: &'s Wire) -> Reader<'s> {
         Reader { stream, buf: Vec::new(), is_slow: false, ended_between: false }
     }
 }
@@ -255,7 +266,7 @@ impl Reader<'_> {
                     return Ok(n > 0);
                 }
                 Err(e) if e.kind() == std::io::ErrorKind::WouldBlock => {
-                    self.stream.wait_readable().await.map_err(drop)?;
+                    self.stream.stream().wait_readable().await.map_err(drop)?;
                 }
                 Err(_) => return Err(()),
             }

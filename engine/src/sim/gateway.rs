@@ -1,6 +1,7 @@
 //! A gateway in a world: workers, and the control thread's cores in the place of its shell.
 
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -17,6 +18,7 @@ use crate::sim::exec::{note, spawn, world};
 use crate::sim::learned::Learned;
 use crate::sim::oracle::Shared;
 use crate::sim::seen::{Kind, Promise, checked, saw};
+use crate::sim::tls;
 use crate::snapshot::Snapshot;
 use crate::time::Mono;
 use crate::worker::mailbox::{Adoption, FromWorker, Mailbox, Outbox, Slot, ToWorker, mailbox};
@@ -30,13 +32,14 @@ const BETWEEN_US_MAX: u32 = 2_000;
 const SMALL_LEASES_MAX: usize = 96;
 
 pub fn snapshot(text: &str) -> Snapshot {
-    let loaded = config::load(Input {
+    let input = Input {
         text: text.to_owned(),
         name: "sim.toml".to_owned(),
-        base_dir: None,
+        base_dir: Some(PathBuf::new()),
         sets: Vec::new(),
         env: &|_| None,
-    });
+    };
+    let loaded = config::load_from(input, &tls::files());
     let report = loaded.diagnostics.render(false);
     loaded.snapshot.unwrap_or_else(|| panic!("the simulated configuration is valid: {report}"))
 }

@@ -17,6 +17,7 @@ use crate::sim::fault::Faults;
 use crate::sim::gateway::{Gateway, Size};
 use crate::sim::oracle::Shared;
 use crate::time::Mono;
+use crate::worker::wire::Wire;
 
 const SEEDS: u64 = 40;
 const CLIENTS: u8 = 6;
@@ -30,7 +31,7 @@ type Told = (Mono, Mono, u16);
 async fn ask_until(end: Mono, from: SocketAddr, told: Rc<RefCell<Vec<Told>>>) {
     while now() < end {
         let Ok(stream) = Stream::dial(from, GATEWAY.into()).await else { continue };
-        let stream = Rc::new(stream);
+        let stream = Wire::plain(stream);
         let mut reader = Reader::new(&stream);
         while now() < end {
             let sent = now();
@@ -148,7 +149,7 @@ async fn slow_origin() {
     loop {
         match listener.try_accept() {
             Ok((end, _)) => {
-                let stream = Rc::new(Stream::adopt(end).expect("simulated"));
+                let stream = Stream::adopt(end).expect("simulated");
                 spawn(serve_slowly(stream), || {});
             }
             Err(_) => _ = listener.wait().await,
@@ -156,7 +157,8 @@ async fn slow_origin() {
     }
 }
 
-async fn serve_slowly(stream: Rc<Stream>) {
+async fn serve_slowly(stream: Stream) {
+    let stream = Wire::plain(stream);
     let mut reader = Reader::new(&stream);
     while let Ok(true) = reader.more().await {
         if !reader.buf.ends_with(b"\r\n\r\n") {

@@ -17,4 +17,5 @@ pub mod rt;
 mod seen;
 mod swarm;
 mod timing;
+mod tls;
 mod tunnel;

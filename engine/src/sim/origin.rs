@@ -18,7 +18,8 @@ use crate::sim::exec::{note, spawn, world};
 use crate::sim::fault::{Fault, strikes};
 use crate::sim::oracle::{Flaw, Shared, answer_body};
 use crate::sim::seen::{Kind, Promise, checked, saw};
-use crate::sim::tunnel;
+use crate::sim::{tls, tunnel};
+use crate::worker::wire::Wire;
 
 fn below(n: u32) -> u32 {
     world(|w| w.rng.below(n))
@@ -33,13 +34,13 @@ async fn some_ms(most: u32) {
 }
 
 /// Accepts for ever; the world ends it.
-pub async fn origin(at: SocketAddr, oracle: Shared, until: crate::time::Mono) {
+pub async fn origin(at: SocketAddr, is_tls: bool, oracle: Shared, until: crate::time::Mono) {
     let listener = Listener::bind(at);
     loop {
         match listener.try_accept() {
             Ok((end, Peer::Ip(_) | Peer::Unix)) => {
                 let (stream, oracle) = (Stream::adopt(end).expect("simulated"), oracle.clone());
-                spawn(async move { serve(stream, oracle).await }, || {});
+                spawn(async move { serve(stream, is_tls, oracle).await }, || {});
             }
             Err(_) => {
                 let mut wait = std::pin::pin!(listener.wait());
@@ -67,7 +68,8 @@ struct Asked {
     expects: bool,
 }
 
-async fn serve(stream: Stream, oracle: Shared) {
+async fn serve(stream: Stream, is_tls: bool, oracle: Shared) {
+    let Some(stream) = tls::server(stream, is_tls).await else { return };
     let mut reader = Reader::new(&stream);
     let limits = Limits::default();
     let mut head = RequestHead::with_capacity(64);
@@ -121,7 +123,7 @@ async fn exchange(reader: &mut Reader<'_>, asked: &Asked, oracle: &Shared) -> bo
     let nonce = asked.nonce;
     if strikes(Fault::OriginReset) {
         note!("origin resets {nonce}");
-        world(|w| w.reset(reader.stream.end));
+        world(|w| w.reset(reader.stream.stream().end));
         return false;
     }
     let has_body = asked.framing != BodyFraming::None;
@@ -168,13 +170,13 @@ async fn exchange(reader: &mut Reader<'_>, asked: &Asked, oracle: &Shared) -> bo
     }
     // The next request may have come with the end of a body that was answered early.
     if reader.buf.is_empty() {
-        world(|w| w.rest(reader.stream.end));
+        world(|w| w.rest(reader.stream.stream().end));
     }
     if strikes(Fault::LateExtraBytes) {
         pause(Duration::from_micros(u64::from(below(3000)))).await;
         // Behind the next request they could not be told from its answer.
-        if world(|w| w.is_at_rest(reader.stream.end)) {
-            world(|w| w.write_unasked(reader.stream.end, EXTRA));
+        if world(|w| w.is_at_rest(reader.stream.stream().end)) {
+            world(|w| w.write_unasked(reader.stream.stream().end, EXTRA));
         }
     }
     if strikes(Fault::OriginClosesIdle) {
@@ -199,7 +201,7 @@ async fn take_body(reader: &mut Reader<'_>, asked: &Asked, oracle: &Shared) -> b
     true
 }
 
-async fn interims(stream: &Stream) -> bool {
+async fn interims(stream: &Wire) -> bool {
     const INTERIMS: [&[u8]; 3] = [
         b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n",
         b"HTTP/1.1 102 Processing\r\n\r\n",
@@ -214,7 +216,7 @@ async fn interims(stream: &Stream) -> bool {
 }
 
 /// Sends an answer, or a part of it. False: that ends the connection.
-async fn send(stream: &Stream, answer: Answer, may_add: bool) -> bool {
+async fn send(stream: &Wire, answer: Answer, may_add: bool) -> bool {
     let Answer { mut wire, closes, until_close } = answer;
     let truncates = strikes(Fault::OriginTruncates);
     let extra = may_add && !truncates && !closes && strikes(Fault::ExtraBytes);
@@ -228,13 +230,16 @@ async fn send(stream: &Stream, answer: Answer, may_add: bool) -> bool {
     let drips = strikes(Fault::OriginDrips);
     let is_sent = write_paced(stream, &wire[..end], drips).await;
     if truncates && until_close {
-        world(|w| w.reset(stream.end)); // a plain end would be the body's
+        world(|w| w.reset(stream.stream().end)); // a plain end would be the body's
+    }
+    if closes && is_sent && !truncates {
+        stream.farewell(); // in TLS an end that nobody announces is none
     }
     if !is_sent || truncates || closes {
         return false;
     }
     if extra {
-        world(|w| w.write_unasked(stream.end, &wire[end..]));
+        world(|w| w.write_unasked(stream.stream().end, &wire[end..]));
     }
     true
 }

@@ -64,6 +64,9 @@ closed_set! {
         ListenerOpened,
         ListenerGone,
         SeveralWorkers,
+        /// Handshakes that were over, on either side of the gateway.
+        TlsDownstream,
+        TlsUpstream,
         /// Connections that another worker took, on a listener that it had retired, and while it
         /// drained.
         HandedOver,

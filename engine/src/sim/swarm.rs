@@ -16,6 +16,7 @@ use crate::sim::gateway::{Gateway, Size};
 use crate::sim::oracle::{Bounds, Oracle, Shared};
 use crate::sim::origin::origin;
 use crate::sim::seen::{Kind, Seen, saw};
+use crate::sim::tls;
 use crate::sim::tunnel::tunneller;
 use crate::time::Mono;
 
@@ -29,6 +30,9 @@ struct Nature {
     /// Its times are short, so that much ends by them.
     is_hasty: bool,
     drain: &'static str,
+    /// TLS is spoken on the listener that stays, and with origins.
+    is_tls: bool,
+    is_tls_upstream: bool,
 }
 
 /// A configuration of the same gateway: its listener at :8080 stays, whatever its name, and so
@@ -48,6 +52,8 @@ fn variant(rng: &mut Rng, nature: &Nature) -> String {
         "\"10.0.1.2:9000\"",
         "\"10.0.1.2:9000\", { address = \"10.0.1.1:9000\", weight = 3 }",
     ][rng.below(3) as usize];
+    let scheme = if nature.is_tls_upstream { "https://" } else { "" };
+    let endpoints = endpoints.replace("10.0.1.", &format!("{scheme}10.0.1."));
     let upstream = ["app", "app", "renamed"]
         [if bounds.upstream.is_some() { 0 } else { rng.below(3) as usize }];
     let (timeout, times, idle_time) = match nature.is_hasty {
@@ -68,13 +74,15 @@ fn variant(rng: &mut Rng, nature: &Nature) -> String {
     };
     format!(
         "[server]\n{}[log.access]\n\
-         [defaults.listener]\n{times}{}[listener.{name}]\naddress = \"10.0.0.1:8080\"\n{}{extra}\
-         [upstream.{upstream}]\nendpoints = [{endpoints}]\n{}pool = {{ idle = {idle}{idle_time} }}\n\
+         [defaults.listener]\n{times}{}[listener.{name}]\naddress = \"10.0.0.1:8080\"\n{}{}{extra}\
+         [upstream.{upstream}]\nendpoints = [{endpoints}]\n{}{}pool = {{ idle = {idle}{idle_time} }}\n\
          [route.app]\nto = \"{upstream}\"\ntimeout = \"{timeout}s\"\n{routes}",
         nature.drain,
         max("connections_per_client", bounds.client),
         max("connections_max", bounds.listener),
+        if nature.is_tls { tls::OF_LISTENER } else { "" },
         max("connections_max", bounds.upstream),
+        if nature.is_tls_upstream { tls::OF_UPSTREAM } else { "" },
     )
 }
 
@@ -126,11 +134,12 @@ fn draw_bounds(rng: &mut Rng) -> Bounds {
 
 fn build(seed: u64, oracle: &Shared) {
     let end = Mono(600_000_000_000);
+    let mut rng = Rng::from_u64(seed ^ 0x0b);
+    let (is_tls, is_tls_upstream) = (rng.one_in(3), rng.one_in(3));
     for host in [1, 2] {
         let at = SocketAddr::from(([10, 0, 1, host], 9000));
-        spawn(origin(at, oracle.clone(), end), || {});
+        spawn(origin(at, is_tls_upstream, oracle.clone(), end), || {});
     }
-    let mut rng = Rng::from_u64(seed ^ 0x0b);
     let bounds = draw_bounds(&mut rng);
     oracle.borrow_mut().bounds = bounds;
     let nature = Nature {
@@ -140,6 +149,8 @@ fn build(seed: u64, oracle: &Shared) {
             true => "drain_timeout = \"1s\"\ntunnel_drain = \"2s\"\n",
             false => "drain_timeout = \"60s\"\ntunnel_drain = \"90s\"\n",
         },
+        is_tls,
+        is_tls_upstream,
     };
     let size = Size {
         workers: 1 + rng.below(3),
@@ -181,13 +192,14 @@ fn build(seed: u64, oracle: &Shared) {
         let from = SocketAddr::from(([10, 0, 2, (number % addresses) as u8 + 1], 40_000));
         let when = Mono(moment.as_nanos() as u64);
         let shares = bounds.client.is_some();
-        let story = Story { number, from, at, promised, shares, when };
+        let is_tls = is_tls && promised;
+        let story = Story { number, from, at, promised, shares, is_tls, when };
         spawn(client(story, oracle.clone()), || {});
     }
     for number in 0..TUNNELS {
         let at = SocketAddr::from(([10, 0, 0, 1], 8080));
         let from = SocketAddr::from(([10, 0, 3, number as u8 + 1], 40_000));
-        spawn(tunneller(number, from, at, oracle.clone()), || {});
+        spawn(tunneller(number, from, at, is_tls, oracle.clone()), || {});
     }
 }
 

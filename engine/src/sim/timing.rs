@@ -6,7 +6,6 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use crate::rt::{Listener, Stream, now, pause};
-use crate::sim::client::Reader;
 use crate::sim::exec::{self, spawn};
 use crate::sim::fault::Faults;
 use crate::sim::gateway::{Gateway, Size};
@@ -85,14 +84,24 @@ async fn serve_origin<O: Future<Output = ()> + 'static>(
 
 /// Reads to the end.
 async fn watch(stream: &Stream) -> Saw {
-    let mut reader = Reader::new(stream);
     let mut saw = Saw::default();
-    while let Ok(true) = reader.more().await {
+    let mut room = [0; 4096];
+    loop {
+        match stream.try_read(&mut room) {
+            Ok(0) => break,
+            Ok(n) => saw.bytes.extend_from_slice(&room[..n]),
+            Err(e) if e.kind() == std::io::ErrorKind::WouldBlock => {
+                if stream.wait_readable().await.is_err() {
+                    break;
+                }
+                continue;
+            }
+            Err(_) => break,
+        }
         if saw.first_ms == 0 {
             saw.first_ms = ms();
         }
     }
-    saw.bytes = reader.buf;
     saw.end_ms = ms();
     saw
 }

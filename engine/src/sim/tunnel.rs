@@ -10,17 +10,25 @@ use crate::sim::client::{Reader, write};
 use crate::sim::exec::{note, world};
 use crate::sim::oracle::{Flaw, Sent, Shared};
 use crate::sim::seen::{Kind, Promise, checked, saw};
+use crate::sim::tls;
 
 /// Messages of one tunnel, and the longest pause between them.
 const MESSAGES: u32 = 12;
 const PAUSE_MS: u32 = 400;
 
 /// Opens a tunnel through the gateway and speaks through it.
-pub async fn tunneller(number: u32, from: SocketAddr, gateway: SocketAddr, oracle: Shared) {
+pub async fn tunneller(
+    number: u32,
+    from: SocketAddr,
+    gateway: SocketAddr,
+    is_tls: bool,
+    oracle: Shared,
+) {
     pause(Duration::from_millis(u64::from(world(|w| w.rng.below(300))))).await;
     let (nonce, is_early) = world(|w| (w.rng.next_u64(), w.rng.one_in(2)));
     oracle.borrow_mut().sent.insert(nonce, Sent::new(Vec::new(), true, Flaw::None));
     let Ok(stream) = Stream::dial(from, gateway).await else { return };
+    let Some(stream) = tls::client(stream, is_tls).await else { return };
     let mut head = format!(
         "GET /n/{nonce} HTTP/1.1\r\nHost: sim.test\r\nX-Nonce: {nonce}\r\n\
          Connection: Upgrade\r\nUpgrade: websocket\r\n\r\n"

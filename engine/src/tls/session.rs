@@ -92,6 +92,10 @@ impl Session {
         }
     }
 
+    pub fn is_client(&self) -> bool {
+        matches!(self.side, Side::Client(_))
+    }
+
     pub fn is_handshaking(&self) -> bool {
         self.common().is_handshaking()
     }

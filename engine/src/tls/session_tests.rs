@@ -24,7 +24,7 @@ pub(crate) fn terms(is_tls13: bool) -> (ServerTerms, Arc<ClientConfig>) {
     let der = rustls::pki_types::pem::PemObject::from_pem_slice(cert.as_bytes()).expect("PEM");
     let terms = ServerTerms::of(Given {
         name: "web",
-        certs: Certs::new(vec![certificate], 0),
+        certs: Certs::new(vec![certificate], 0, 1_800_000_000),
         is_tls13_only: is_tls13,
         clients: None,
         handshake_timeout: Duration::from_secs(10),

@@ -30,7 +30,7 @@ mod scratch;
 mod send;
 mod tunnel;
 pub mod view;
-mod wire;
+pub mod wire;
 
 use std::cell::{Cell, OnceCell, RefCell};
 use std::future::poll_fn;

@@ -6,6 +6,7 @@ use parser::{FieldId, Method};
 
 use crate::action::{Redirect, Respond};
 use crate::h1::server::Request;
+use crate::http::https;
 use crate::http::problem::{Problem, prefers_html};
 use crate::http::reply::{self, ProblemDetails, ReplyHead};
 use crate::http::template::Place;
@@ -20,7 +21,6 @@ use crate::worker::outcome::{Failure, Next};
 use crate::worker::send::{Pace, send};
 
 const HSTS: &str = "strict-transport-security";
-const HTTPS_PORT: u16 = 443;
 /// A client has this long to take an answer of ours.
 const REPLY_MAX: std::time::Duration = std::time::Duration::from_secs(10);
 
@@ -304,19 +304,7 @@ pub async fn https_redirect(
 ) -> Option<Done> {
     let host = request.host(bytes).filter(|host| !host.is_empty())?;
     let mut location = conn.w.scratch();
-    location.extend_from_slice(b"https://");
-    location.extend_from_slice(host);
-    if port != HTTPS_PORT {
-        location.push(b':');
-        parser::encode::decimal(&mut location, u64::from(port));
-    }
-    if request.target.form != Form::Asterisk {
-        location.extend_from_slice(request.path_sent(bytes));
-    }
-    if let Some(query) = request.query(bytes) {
-        location.push(b'?');
-        location.extend_from_slice(query);
-    }
+    https::location(&mut location, host, port, request.path_sent(bytes), request.query(bytes));
     let to_https = |out: &mut Vec<u8>| parser::encode::field(out, b"Location", &location);
     Some(plain(conn, bytes, request, 308, to_https).await)
 }

@@ -252,10 +252,14 @@ impl Wire {
         machine.say(&self.stream, &mut tray.out)
     }
 
+    /// Ciphertext waits for the kernel to take it.
+    pub fn is_blocked(&self) -> bool {
+        self.tls.as_ref().is_some_and(|tls| !tls.machine.borrow().pending.is_empty())
+    }
+
     /// Waits for what a handshake waits for.
     pub async fn shaken(&self, watch: &Watch) -> Result<(), Stop> {
-        let blocked = |tls: &Tls| !tls.machine.borrow().pending.is_empty();
-        match self.tls.as_deref().is_some_and(blocked) {
+        match self.is_blocked() {
             true => self.stream.writable(watch).await,
             false => self.stream.readable(watch).await,
         }
