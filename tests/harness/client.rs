@@ -3,10 +3,14 @@
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
 
+use rustls::{ClientConnection, Stream};
+
 use crate::PATIENCE;
 
 pub struct Client {
     pub stream: TcpStream,
+    /// What stands between bytes and `stream`, where TLS is spoken.
+    pub tls: Option<Box<ClientConnection>>,
     buf: Vec<u8>,
     /// Bytes of the whole connection.
     pub sent: u64,
@@ -51,8 +55,10 @@ impl Answer {
 /// How a connection ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum End {
-    /// Cleanly.
+    /// Cleanly; over TLS with its farewell (close_notify).
     Closed,
+    /// Over TLS without: anybody could have cut it.
+    Cut,
     Reset,
 }
 
@@ -62,28 +68,53 @@ impl Client {
         stream.set_read_timeout(Some(PATIENCE)).expect("a timeout above zero");
         stream.set_write_timeout(Some(PATIENCE)).expect("a timeout above zero");
         stream.set_nodelay(true).expect("a TCP stream");
-        Client { stream, buf: Vec::new(), sent: 0, received: 0 }
+        Client { stream, tls: None, buf: Vec::new(), sent: 0, received: 0 }
+    }
+
+    /// Over TLS, whose handshake goes with the first bytes.
+    pub fn connect_tls(address: &str, tls: ClientConnection) -> Client {
+        Client { tls: Some(Box::new(tls)), ..Client::connect(address) }
+    }
+
+    fn write_all(&mut self, bytes: &[u8]) -> std::io::Result<()> {
+        match &mut self.tls {
+            None => self.stream.write_all(bytes),
+            Some(tls) => Stream::new(tls.as_mut(), &mut self.stream).write_all(bytes),
+        }
+    }
+
+    fn read(&mut self, bytes: &mut [u8]) -> std::io::Result<usize> {
+        match &mut self.tls {
+            None => self.stream.read(bytes),
+            Some(tls) => Stream::new(tls.as_mut(), &mut self.stream).read(bytes),
+        }
     }
 
     pub fn send(&mut self, bytes: impl AsRef<[u8]>) -> &mut Client {
-        self.stream.write_all(bytes.as_ref()).expect("the gateway reads");
+        self.write_all(bytes.as_ref()).expect("the gateway reads");
         self.sent += bytes.as_ref().len() as u64;
         self
     }
 
     /// Sends what can be sent; the gateway may close meanwhile.
     pub fn try_send(&mut self, bytes: impl AsRef<[u8]>) -> bool {
-        self.stream.write_all(bytes.as_ref()).is_ok()
+        self.write_all(bytes.as_ref()).is_ok()
     }
 
+    /// Ends what it sends; over TLS by its farewell alone, as TLS 1.3 has it.
     pub fn half_close(&mut self) -> &mut Client {
+        if let Some(tls) = &mut self.tls {
+            tls.send_close_notify();
+            tls.write_tls(&mut self.stream).expect("the gateway reads");
+            return self;
+        }
         self.stream.shutdown(Shutdown::Write).expect("connected");
         self
     }
 
     fn more(&mut self) -> Result<usize, End> {
         let mut part = [0; 65536];
-        match self.stream.read(&mut part) {
+        match self.read(&mut part) {
             Ok(0) => Err(End::Closed),
             Ok(n) => {
                 self.buf.extend_from_slice(&part[..n]);
@@ -94,6 +125,8 @@ impl Client {
                 let got = String::from_utf8_lossy(&self.buf).into_owned();
                 panic!("nothing came within {PATIENCE:?}, after: {got:?}");
             }
+            // rustls' word for an end without a farewell.
+            Err(e) if e.kind() == ErrorKind::UnexpectedEof => Err(End::Cut),
             Err(_) => Err(End::Reset),
         }
     }

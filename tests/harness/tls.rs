@@ -1,10 +1,17 @@
-//! Clients that speak TLS and are not ours: `openssl s_client`, curl, Python, testssl.
+//! Clients that speak TLS and are not ours: `openssl s_client`, curl, Python, testssl; and what the
+//! raw client needs to speak it.
 
 use std::path::Path;
 use std::process::Command;
+use std::sync::Arc;
 use std::time::Duration;
 
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::{ClientConfig, ClientConnection, RootCertStore, SupportedProtocolVersion};
+
 use crate::PATIENCE;
+use crate::certs::Pair;
 use crate::child::{Said, run, run_with};
 
 /// A request after which the server ends the connection.
@@ -75,6 +82,36 @@ pub fn curl(port: u16, host: &str, path: &str, ca: &Path, args: &[&str]) -> Said
     command.args(["-sS", "--noproxy", "*", "--resolve", &format!("{host}:{port}:127.0.0.1")]);
     command.arg("--cacert").arg(ca).args(args);
     run(command.arg(format!("https://{host}:{port}{path}")))
+}
+
+/// How a raw client speaks: the versions, whom it believes, who it is. It resumes what it did
+/// itself.
+pub fn speaking(
+    versions: &[&'static SupportedProtocolVersion],
+    ca: &Path,
+    who: Option<&Pair>,
+) -> Arc<ClientConfig> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let mut roots = RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_file(ca).expect("a certificate")).expect("an authority");
+    let builder = ClientConfig::builder_with_provider(provider).with_protocol_versions(versions);
+    let builder = builder.expect("ring has both versions").with_root_certificates(roots);
+    let config = match who {
+        None => builder.with_no_client_auth(),
+        Some(pair) => {
+            let chain = CertificateDer::pem_file_iter(&pair.cert).expect("a file");
+            let chain = chain.collect::<Result<_, _>>().expect("certificates");
+            let key = PrivateKeyDer::from_pem_file(&pair.key).expect("a key");
+            builder.with_client_auth_cert(chain, key).expect("they fit")
+        }
+    };
+    Arc::new(config)
+}
+
+/// One connection's machine, for `Client::connect_tls`.
+pub fn to(host: &str, config: &Arc<ClientConfig>) -> ClientConnection {
+    let name = ServerName::try_from(host.to_owned()).expect("a name");
+    ClientConnection::new(config.clone(), name).expect("the configuration is whole")
 }
 
 /// A script for Python, with arguments.

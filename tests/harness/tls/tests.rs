@@ -1,9 +1,13 @@
 //! The pieces against each other: what the clients say of an nginx that has this certificate or
 //! that one.
 
+use std::io::{Read, Write};
+
 use super::*;
 use crate::certs::{Authority, ED25519, P384, Pair, RSA, Wish};
+use crate::client::{Client, End};
 use crate::nginx::Nginx;
+use crate::origin::{Origin, beside};
 
 const NAME: &[&str] = &["DNS:shop.example", "IP:127.0.0.1"];
 
@@ -108,6 +112,64 @@ fn what_is_replaced_and_what_is_pinned() {
     new.replaces(&old);
     assert_eq!((old.fingerprint(), old.key_digest()), (is, digest));
     assert_eq!(old.both().matches("-----BEGIN").count(), 2);
+}
+
+#[test]
+fn the_raw_client_speaks_tls() {
+    use rustls::HandshakeKind::{Full, Resumed};
+    use rustls::version::{TLS12, TLS13};
+
+    let authority = Authority::new("Root");
+    let who = authority.client("who", "/CN=client-1", &[]);
+    let files = format!("ssl_client_certificate {};", authority.cert().display());
+    let nginx = Nginx::start_tls(
+        &authority.server("shop", NAME),
+        &format!(
+            "{files} ssl_verify_client optional; ssl_session_cache shared:a:1m;\n\
+             location / {{ return 200 $ssl_client_s_dn; }}"
+        ),
+    );
+    let address = format!("127.0.0.1:{}", nginx.port);
+    for version in [&TLS12, &TLS13] {
+        let config = speaking(&[version], &authority.cert(), Some(&who));
+        for kind in [Full, Resumed] {
+            let mut client = Client::connect_tls(&address, to("shop.example", &config));
+            let answer = client.ask("GET / HTTP/1.1\r\nHost: shop.example\r\n\r\n");
+            assert_eq!((answer.status, answer.text().as_str()), (200, "CN=client-1"));
+            assert_eq!(client.send(REQUEST).answer().map(|a| a.status), Ok(200));
+            assert_eq!(client.ends(), End::Closed);
+            let tls = client.tls.expect("it speaks TLS");
+            assert_eq!(tls.handshake_kind(), Some(kind));
+            assert_eq!(tls.protocol_version(), Some(version.version));
+        }
+    }
+    let nobody = speaking(&[&TLS13], &authority.cert(), None);
+    let mut client = Client::connect_tls(&address, to("shop.example", &nobody));
+    assert_eq!(client.send(REQUEST).answer().map(|a| a.body.len()), Ok(0));
+}
+
+#[test]
+fn a_cut_is_told_from_a_farewell() {
+    let authority = Authority::new("Root");
+    let nginx = Nginx::start_tls(&authority.server("shop", NAME), "location / { return 204; }");
+    let config = speaking(&[&rustls::version::TLS13], &authority.cert(), None);
+    let origin = Origin::new();
+    let mut client = Client::connect_tls(&origin.address(), to("shop.example", &config));
+    let cutter = beside(move || {
+        // Passes one flight each way, and hangs up instead of the rest.
+        let mut from = origin.accept().stream;
+        let mut to = std::net::TcpStream::connect(("127.0.0.1", nginx.port)).expect("it listens");
+        let mut part = [0; 16384];
+        let n = from.read(&mut part).expect("a hello");
+        to.write_all(&part[..n]).expect("nginx reads");
+        let n = to.read(&mut part).expect("nginx's flight");
+        from.write_all(&part[..n]).expect("the client reads");
+        let _ = from.read(&mut part);
+        from.shutdown(std::net::Shutdown::Write).expect("connected");
+    });
+    client.send(REQUEST);
+    assert_eq!(client.ends(), End::Cut);
+    cutter.recv().expect("it ends");
 }
 
 #[test]
