@@ -140,7 +140,8 @@ impl Machine {
         head: &[u8],
         body: &[u8],
     ) -> io::Result<usize> {
-        if !self.pending.is_empty() {
+        // (A read may have sent all that waits, and not said so.)
+        if !self.pending.is_empty() || self.owed > 0 {
             let before = self.gone;
             let is_all = self.flush(stream)?;
             if self.owed > 0 {
