@@ -1,5 +1,9 @@
 //! Files of certificates while everything goes on.
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
 use harness::eventually;
 use harness::gateway::Gateway;
 
@@ -7,6 +11,20 @@ use harness::gateway::Gateway;
 fn pair(name: &str) -> (String, String) {
     let made = rcgen::generate_simple_self_signed(vec![name.to_owned()]).expect("a certificate");
     (made.cert.pem(), made.signing_key.serialize_pem())
+}
+
+/// What examples of documents name.
+pub fn files_of_examples(dir: &Path) {
+    for (cert, key, name) in [
+        ("tls/example.com.pem", "tls/example.com.key", "example.com"),
+        ("tls/more/example.org.pem", "tls/more/example.org.key", "example.org"),
+    ] {
+        let made = pair(name);
+        std::fs::create_dir_all(dir.join(cert).parent().unwrap()).unwrap();
+        std::fs::write(dir.join(cert), made.0).unwrap();
+        std::fs::write(dir.join(key), made.1).unwrap();
+        std::fs::set_permissions(dir.join(key), Permissions::from_mode(0o600)).unwrap();
+    }
 }
 
 on_both_drivers! {

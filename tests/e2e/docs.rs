@@ -38,6 +38,7 @@ fn every_configuration_in_the_documents_checks() {
     std::fs::create_dir(dir.path().join("conf.d")).unwrap();
     std::fs::write(dir.path().join("conf.d/more.toml"), "").unwrap();
     crate::policies::files_of_examples(dir.path());
+    crate::certificates::files_of_examples(dir.path());
     let mut count = 0;
     for (name, text) in documents() {
         for block in blocks(&text, "toml") {

@@ -305,7 +305,8 @@ pub const LISTENER: &[Key] = &[
         "tls",
         Kind::Shape("a table such as `{ cert = \"a.pem\", key = \"a.key\" }`"),
         "",
-        "HTTPS. Its files are read again when they change.",
+        "HTTPS. Its files are read again when they change. What it leaves out may stand in \
+         `[defaults.listener]`, which makes nothing speak TLS by itself.",
     ),
     later("http2"),
     key(
@@ -377,7 +378,7 @@ pub const UPSTREAM: &[Key] = &[
         "tls",
         Kind::Shape("a table; `{}` for all defaults"),
         "with `https://` endpoints",
-        "TLS to the endpoints.",
+        "TLS to the endpoints. What it leaves out may stand in `[defaults.upstream]`.",
     ),
     later("http2"),
     later("zone"),

@@ -4,7 +4,8 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use notify::{RecommendedWatcher, RecursiveMode, Watcher};
+use notify::event::AccessKind;
+use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
@@ -30,7 +31,18 @@ pub struct Watch {
 impl Watch {
     pub fn new(files: &[PathBuf]) -> Result<Watch, String> {
         let (tell, events) = mpsc::channel(1);
-        let watcher = notify::recommended_watcher(move |_| _ = tell.try_send(()))
+        // Opening a file changes nothing, and looking at the files is that: it would wake itself,
+        // and whoever reads them often would keep a change from settling.
+        let is_opened = |event: &notify::Result<Event>| {
+            let kind = event.as_ref().map(|event| event.kind);
+            matches!(kind, Ok(EventKind::Access(AccessKind::Open(_))))
+        };
+        let hear = move |event| {
+            if !is_opened(&event) {
+                _ = tell.try_send(());
+            }
+        };
+        let watcher = notify::recommended_watcher(hear)
             .map_err(|e| format!("files can't be watched: {e}"))?;
         let (watched, files_none, digest) = (Vec::new(), Vec::new(), 0);
         let mut watch =
@@ -50,6 +62,8 @@ impl Watch {
         for fresh in directories.iter().filter(|d| !self.watched.contains(d)) {
             // One that is not there can't change; the next load says that it is missing.
             let _ = self.watcher.watch(fresh, RecursiveMode::NonRecursive);
+            // Nothing was heard of it between the reading of its files and now.
+            self.settled_at = Some(Instant::now() + SETTLED);
         }
         self.watched = directories;
         if self.files != files {
@@ -204,6 +218,7 @@ mod tests {
             std::fs::write(at("plain.toml"), "y").unwrap();
             let quiet = tokio::time::timeout(SETTLED * 3, watch.changed()).await;
             assert!(quiet.is_err(), "the same text, and another file");
+            assert!(watch.settled_at.is_none(), "its own look at them wakes nobody");
         });
     }
 }
