@@ -202,6 +202,54 @@ on_both_drivers! {
         gateway.stop();
     }
 
+    /// And gives it back when both ends have closed. Reloads leave it its place.
+    fn an_open_tunnel_holds_a_place(driver: &str) {
+        let origin = Origin::new();
+        let text = config(&origin.address(), "concurrency = 1");
+        let gateway = Gateway::two(driver, &text);
+        let fields = ["Connection: Upgrade", "Upgrade: websocket"];
+        for round in 0..2 {
+            let mut client = begin(&gateway, "/a", &fields);
+            let mut up = origin.accept();
+            up.head();
+            up.send("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\n\
+                     Upgrade: websocket\r\n\r\n");
+            assert_eq!(client.head().unwrap().status, 101);
+            for reloads in 0..2 {
+                for _ in 0..3 {
+                    let answer = begin(&gateway, "/a", &[]).answer().unwrap();
+                    assert_eq!((answer.status, &*answer.problem()), (503, "busy"), "{reloads}");
+                }
+                gateway.rewrite(&format!("{text}timeout = \"{}s\"\n", 9 + reloads));
+                gateway.reload();
+            }
+            client.send("ping");
+            assert_eq!(up.exactly(4), b"ping");
+            // Whichever end closes first, the other follows.
+            if round == 0 {
+                drop(client);
+                assert!(up.ends().is_empty());
+                drop(up);
+            } else {
+                drop(up);
+                assert!(client.rest().0.is_empty());
+                drop(client);
+            }
+            eventually("the place is free", || {
+                let mut next = begin(&gateway, "/a", &["Connection: close"]);
+                match origin.accept_within(Duration::from_millis(100)) {
+                    Some(mut up) => {
+                        up.head();
+                        up.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
+                        next.answer().unwrap().status == 200
+                    }
+                    None => next.answer().unwrap().status != 503,
+                }
+            });
+        }
+        gateway.stop();
+    }
+
     fn by_consumer_by_plan_and_by_upstream(driver: &str) {
         let slow = Slow::default();
         let gateway = Gateway::two(driver, &format!(r#"

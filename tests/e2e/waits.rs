@@ -262,17 +262,18 @@ to = "http://{}"
         gateway.stop();
     }
 
-    /// With the answer that opens a tunnel its request ends.
-    fn an_open_tunnel_holds_no_place(driver: &str) {
+    /// The bytes it carries are what the service is busy with.
+    fn an_open_tunnel_holds_its_place(driver: &str) {
         let gateway = start(driver, &Origin::new());
         let mut tunnel = Client::connect(&gateway.address());
         tunnel.send(asking("/one", &["Connection: upgrade", "Upgrade: websocket"]));
         assert_eq!(tunnel.head().unwrap().status, 101);
         let status = || Client::connect(&gateway.address()).ask(asking("/one", &[])).status;
-        eventually("its place is free", || status() == 200);
+        assert_eq!(status(), 503);
         tunnel.send("ping");
         assert_eq!(tunnel.exactly(4).unwrap(), b"ping");
         drop(tunnel);
+        eventually("its place is free", || status() == 200);
         gateway.stop();
     }
 }
