@@ -9,6 +9,8 @@ use harness::gateway::Gateway;
 use harness::origin::Origin;
 use harness::tokens::hashed;
 
+use crate::numbers::{numbers, with_admin};
+
 /// A service that holds each request until it is let go.
 #[derive(Clone, Default)]
 struct Slow {
@@ -199,6 +201,35 @@ on_both_drivers! {
         slow.has(3);
         slow.let_go(5);
         all.iter_mut().for_each(|client| assert_eq!(client.answer().unwrap().status, 200));
+        gateway.stop();
+    }
+
+    /// On both workers: of four that wait, some are where the first is not.
+    fn who_waits_for_a_limit_that_is_gone_or_higher_goes_on(driver: &str) {
+        let slow = Slow::default();
+        let limit = "concurrency = { limit = 1, queue = 9, wait = \"60s\" }";
+        let service = config(&slow.serve(), limit);
+        let (gateway, admin) = with_admin(driver, 2, &service);
+        let text = format!("[admin]\naddress = \"{admin}\"\n{service}");
+        for (changed, now) in [
+            (text.replace("limit = 1", "limit = 3"), 3),
+            (text.replace(limit, ""), 7),
+            (text.replace(limit, "concurrency = { limit = 1, per = \"upstream\" }"), 7),
+        ] {
+            let mut all = crowd(&gateway, 1, "/a");
+            slow.has(1);
+            all.extend(crowd(&gateway, 6, "/a"));
+            eventually("they wait", || {
+                numbers(&admin).value("busbar_requests_in_flight", &[]) >= 7.0
+            });
+            gateway.rewrite(&changed);
+            gateway.reload();
+            slow.has(now);
+            slow.let_go(7);
+            all.iter_mut().for_each(|client| assert_eq!(client.answer().unwrap().status, 200));
+            gateway.rewrite(&text);
+            gateway.reload();
+        }
         gateway.stop();
     }
 
