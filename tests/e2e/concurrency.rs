@@ -9,6 +9,8 @@ use harness::gateway::Gateway;
 use harness::origin::Origin;
 use harness::tokens::hashed;
 
+use crate::numbers::{numbers, with_admin};
+
 /// A service that holds each request until it is let go.
 #[derive(Clone, Default)]
 struct Slow {
@@ -199,6 +201,83 @@ on_both_drivers! {
         slow.has(3);
         slow.let_go(5);
         all.iter_mut().for_each(|client| assert_eq!(client.answer().unwrap().status, 200));
+        gateway.stop();
+    }
+
+    /// On both workers: of four that wait, some are where the first is not.
+    fn who_waits_for_a_limit_that_is_gone_or_higher_goes_on(driver: &str) {
+        let slow = Slow::default();
+        let limit = "concurrency = { limit = 1, queue = 9, wait = \"60s\" }";
+        let service = config(&slow.serve(), limit);
+        let (gateway, admin) = with_admin(driver, 2, &service);
+        let text = format!("[admin]\naddress = \"{admin}\"\n{service}");
+        for (changed, now) in [
+            (text.replace("limit = 1", "limit = 3"), 3),
+            (text.replace(limit, ""), 7),
+            (text.replace(limit, "concurrency = { limit = 1, per = \"upstream\" }"), 7),
+        ] {
+            let mut all = crowd(&gateway, 1, "/a");
+            slow.has(1);
+            all.extend(crowd(&gateway, 6, "/a"));
+            eventually("they wait", || {
+                numbers(&admin).value("busbar_requests_in_flight", &[]) >= 7.0
+            });
+            gateway.rewrite(&changed);
+            gateway.reload();
+            slow.has(now);
+            slow.let_go(7);
+            all.iter_mut().for_each(|client| assert_eq!(client.answer().unwrap().status, 200));
+            gateway.rewrite(&text);
+            gateway.reload();
+        }
+        gateway.stop();
+    }
+
+    /// And gives it back when both ends have closed. Reloads leave it its place.
+    fn an_open_tunnel_holds_a_place(driver: &str) {
+        let origin = Origin::new();
+        let text = config(&origin.address(), "concurrency = 1");
+        let gateway = Gateway::two(driver, &text);
+        let fields = ["Connection: Upgrade", "Upgrade: websocket"];
+        for round in 0..2 {
+            let mut client = begin(&gateway, "/a", &fields);
+            let mut up = origin.accept();
+            up.head();
+            up.send("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\n\
+                     Upgrade: websocket\r\n\r\n");
+            assert_eq!(client.head().unwrap().status, 101);
+            for reloads in 0..2 {
+                for _ in 0..3 {
+                    let answer = begin(&gateway, "/a", &[]).answer().unwrap();
+                    assert_eq!((answer.status, &*answer.problem()), (503, "busy"), "{reloads}");
+                }
+                gateway.rewrite(&format!("{text}timeout = \"{}s\"\n", 9 + reloads));
+                gateway.reload();
+            }
+            client.send("ping");
+            assert_eq!(up.exactly(4), b"ping");
+            // Whichever end closes first, the other follows.
+            if round == 0 {
+                drop(client);
+                assert!(up.ends().is_empty());
+                drop(up);
+            } else {
+                drop(up);
+                assert!(client.rest().0.is_empty());
+                drop(client);
+            }
+            eventually("the place is free", || {
+                let mut next = begin(&gateway, "/a", &["Connection: close"]);
+                match origin.accept_within(Duration::from_millis(100)) {
+                    Some(mut up) => {
+                        up.head();
+                        up.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
+                        next.answer().unwrap().status == 200
+                    }
+                    None => next.answer().unwrap().status != 503,
+                }
+            });
+        }
         gateway.stop();
     }
 

@@ -61,6 +61,32 @@ fn with_keys(more: &str, jwks: &str) -> String {
 }
 
 on_both_drivers! {
+    /// RFC 6750 §3.1: the error is the token's, not the key's that came beside or instead of it.
+    fn only_a_wrong_token_is_called_one(driver: &str) {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("jwks.json");
+        std::fs::write(&file, jwks(&[&Signer::new("ES256", "ES256")])).unwrap();
+        let text = with_keys("", &format!("file:{}", file.display()));
+        let both = text.replace("auth = \"staff\"", "auth = [\"keys\", \"staff\"]");
+        let text = format!("[auth.keys]\nmethod = \"api_key\"\n{both}");
+        let gateway = Gateway::two(driver, &text);
+        let mut client = Client::connect(&gateway.address());
+        let (plain, wrong) =
+            ("Bearer realm=\"staff\"", "Bearer realm=\"staff\", error=\"invalid_token\"");
+        for (line, challenge) in [
+            ("X-Api-Key: nobody", plain),
+            ("Authorization: Bearer a.b.c", wrong),
+            ("X-Api-Key: nobody\r\nAuthorization: Bearer a.b.c", wrong),
+            ("A: b", plain),
+        ] {
+            let answer = client.ask(asking("/staff", &[line]));
+            assert_eq!(answer.status, 401, "{line}");
+            let told = answer.fields("www-authenticate");
+            assert_eq!(told, ["ApiKey realm=\"keys\"", challenge], "{line}");
+        }
+        gateway.stop();
+    }
+
     fn what_makes_a_token_good(driver: &str) {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("jwks.json");

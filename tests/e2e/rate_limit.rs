@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use harness::client::{Answer, Client, ask, asking, get};
 use harness::gateway::{Config, Gateway};
+use harness::origin::Origin;
 use harness::tokens::{hashed, keys_and_staff};
 use serde_json::{Value, json};
 
@@ -193,6 +194,30 @@ respond = "c"
         let wait: u64 = third.field("retry-after").unwrap().parse().unwrap();
         assert!((29..=30).contains(&wait), "{wait}");
         assert!(first.field("retry-after").is_none());
+        gateway.stop();
+    }
+
+    /// Beside what the service says of its own limits, which stays.
+    fn no_two_limits_have_one_name(driver: &str) {
+        let origin = Origin::new();
+        let address = origin.address();
+        origin.serve(|_| b"HTTP/1.1 200 OK\r\nRateLimit-Policy: \"own\";q=7\r\n\
+                           RateLimit: \"own\";r=6\r\nContent-Length: 0\r\n\r\n".to_vec());
+        let gateway = Gateway::two(driver, &format!(
+            "[listener.web]\naddress = \"127.0.0.1:PORT\"\nrate_limit = \"9/m\"\n\
+             [all]\nrate_limit = \"8/m\"\n[upstream.s]\nendpoints = [\"{address}\"]\n\
+             [route.a]\nauth = \"none\"\nto = \"s\"\nrate_limit = [\"7/m\", \"6/m\"]\n"));
+        let answer = with(&gateway, "/", &[]);
+        assert_eq!(answer.status, 200);
+        let name = |value: &str| value.split('"').nth(1).unwrap().to_owned();
+        let mut names = ["ratelimit-policy", "ratelimit"].map(|field| {
+            let values = answer.fields(field);
+            let mut names: Vec<String> = values.iter().map(|value| name(value)).collect();
+            names.sort();
+            names
+        });
+        let expect = ["client-60s", "client-60s-2", "client-60s-3", "listener-client-60s", "own"];
+        names.iter_mut().for_each(|names| assert_eq!(*names, expect));
         gateway.stop();
     }
 

@@ -262,17 +262,35 @@ to = "http://{}"
         gateway.stop();
     }
 
-    /// With the answer that opens a tunnel its request ends.
-    fn an_open_tunnel_holds_no_place(driver: &str) {
+    /// Its connection is closed instead of kept.
+    fn a_no_whose_body_never_comes_is_told_soon(driver: &str) {
+        let verifier = Origin::new();
+        let gateway = start(driver, &verifier);
+        let mut client = Client::connect(&gateway.address());
+        let begun = std::time::Instant::now();
+        client.send(asking("/own", &[]));
+        let mut asked = verifier.accept();
+        asked.head();
+        asked.send("HTTP/1.1 403 Forbidden\r\nContent-Length: 9\r\n\r\n");
+        assert_eq!(client.answer().unwrap().status, 403);
+        let took = begun.elapsed();
+        assert!(took < std::time::Duration::from_secs(5), "its timeout is 10 s: {took:?}");
+        assert!(asked.ends().is_empty());
+        gateway.stop();
+    }
+
+    /// The bytes it carries are what the service is busy with.
+    fn an_open_tunnel_holds_its_place(driver: &str) {
         let gateway = start(driver, &Origin::new());
         let mut tunnel = Client::connect(&gateway.address());
         tunnel.send(asking("/one", &["Connection: upgrade", "Upgrade: websocket"]));
         assert_eq!(tunnel.head().unwrap().status, 101);
         let status = || Client::connect(&gateway.address()).ask(asking("/one", &[])).status;
-        eventually("its place is free", || status() == 200);
+        assert_eq!(status(), 503);
         tunnel.send("ping");
         assert_eq!(tunnel.exactly(4).unwrap(), b"ping");
         drop(tunnel);
+        eventually("its place is free", || status() == 200);
         gateway.stop();
     }
 }

@@ -162,7 +162,7 @@ fn dates<'a>(
     // A part of a second never makes a token good for longer.
     let until = date("exp")?.map_or(Wall::NEVER, |exp| Wall(exp as u64).plus(leeway));
     let from = date("nbf")?.map_or(0, |nbf| nbf.ceil() as u64);
-    date("iat")?;
+    date("iat")?; // it says when, and refuses nobody: `nbf` is for that
     if now >= until {
         return Err(Denied::Expired);
     }

@@ -88,7 +88,8 @@ pub(super) fn check(
     let limits = model.plans.iter().map(|plan| {
         let layer = format!("[plan.{}]", plan.name);
         let limits = plan.rate_limits.iter().enumerate();
-        limits.map(|(i, limit)| rate_policy(limit, &layer, i, &[By::Consumer])).collect()
+        let mut told = Told::of("plan");
+        limits.map(|(i, limit)| rate_policy(limit, &layer, i, &[By::Consumer], &mut told)).collect()
     });
     let plans: Vec<Box<[rate_limit::RateLimit]>> = limits.collect();
     if plans.iter().any(|limits| !limits.is_empty()) {
@@ -490,7 +491,14 @@ fn kind(
 }
 
 /// A limit as a policy. The name of its layer and its place there are what its counts hang on.
-fn rate_policy(limit: &RateLimit, layer: &str, index: usize, by: &[By]) -> rate_limit::RateLimit {
+/// `told` are the names that clients are told, of those limits that one request may meet.
+fn rate_policy(
+    limit: &RateLimit,
+    layer: &str,
+    index: usize,
+    by: &[By],
+    told: &mut Told,
+) -> rate_limit::RateLimit {
     let rate = Rate::new(limit.count, limit.time, limit.burst()).expect("checked rates can be");
     let name = match index {
         0 => layer.trim_matches(['[', ']']).to_owned(),
@@ -499,6 +507,7 @@ fn rate_policy(limit: &RateLimit, layer: &str, index: usize, by: &[By]) -> rate_
     rate_limit::RateLimit::new(rate_limit::Source {
         id: id_of(&(layer, index)),
         name,
+        told: told.name(by, limit.time),
         rate,
         count: limit.count,
         time: limit.time,
@@ -507,6 +516,31 @@ fn rate_policy(limit: &RateLimit, layer: &str, index: usize, by: &[By]) -> rate_
         dry_run: limit.dry_run,
         refuse_when_full: limit.refuse_when_full,
     })
+}
+
+/// Names of limits in `RateLimit-Policy`. No two that one request meets are the same: listeners'
+/// and plans' begin with what they are, and the second of a kind has its number.
+#[derive(Debug, Default)]
+struct Told {
+    kind: Option<&'static str>,
+    taken: BTreeSet<String>,
+}
+
+impl Told {
+    fn of(kind: &'static str) -> Told {
+        Told { kind: Some(kind), ..Told::default() }
+    }
+
+    fn name(&mut self, by: &[By], time: std::time::Duration) -> String {
+        let words = self.kind.into_iter().chain(by.iter().map(By::word));
+        let plain = format!("{}-{}s", words.collect::<Vec<_>>().join("-"), time.as_secs().max(1));
+        let (mut name, mut number) = (plain.clone(), 1);
+        while !self.taken.insert(name.clone()) {
+            number += 1;
+            name = format!("{plain}-{number}");
+        }
+        name
+    }
 }
 
 fn by(per: &Per) -> By {
@@ -525,8 +559,9 @@ impl Access {
         let mut policies: Vec<AnyPolicy> = Vec::new();
         policies.extend(listener.ip.iter().map(|lists| AnyPolicy::from(Ip::new(lists.clone()))));
         let layer = format!("[listener.{}]", listener.name);
+        let mut told = Told::of("listener");
         for (index, limit) in listener.rate_limits.iter().enumerate() {
-            policies.push(rate_policy(limit, &layer, index, &[By::Client]).into());
+            policies.push(rate_policy(limit, &layer, index, &[By::Client], &mut told).into());
         }
         Chain::new(policies, Vec::new(), Vec::new())
     }
@@ -567,12 +602,13 @@ impl Access {
         if let Some(plans) = self.plans.as_ref().filter(|_| identify.is_some()) {
             policies.push(AnyPolicy::PlanLimits(plans.clone()));
         }
+        let mut told = Told::default();
         for (setting, _, layer) in effective.all(known::RATE_LIMIT) {
             let Setting::RateLimits(limits) = setting else { continue };
             let layer = layer_name(layer, route, chains);
             for (index, limit) in limits.iter().enumerate() {
                 let by: Vec<By> = limit.per.iter().map(by).collect();
-                policies.push(rate_policy(limit, &layer, index, &by).into());
+                policies.push(rate_policy(limit, &layer, index, &by, &mut told).into());
             }
         }
         if let Some(plans) = self.plan_concurrency.as_ref().filter(|_| identify.is_some()) {

@@ -257,6 +257,12 @@ impl Desk {
         self.serve();
     }
 
+    /// No configuration has the limit any more: whoever waits goes on, and so does whoever still
+    /// comes by an older configuration. Nobody rings for this desk from now on.
+    pub fn lift(&self) {
+        self.set_max(u32::MAX);
+    }
+
     /// From the next who comes on.
     pub fn set_waiting_max(&self, waiting_max: usize) {
         self.queue.borrow_mut().set_waiting_max(waiting_max);

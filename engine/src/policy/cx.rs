@@ -60,6 +60,8 @@ pub struct Admitted {
     pub permits: Vec<Permit>,
     /// The most telling refusal of the methods that were tried.
     pub refusal: Option<Refusal>,
+    /// Of a route's methods those whose credential was a wrong one, a bit for each.
+    pub bad_methods: u64,
     /// What an authorisation service wants the client to be told: its status, whole lines.
     pub no: Option<(u16, Vec<u8>)>,
     /// Two methods have named two callers.
@@ -98,6 +100,7 @@ impl Admitted {
         self.takings.clear();
         self.permits.clear();
         self.dry_refusals = 0;
+        self.bad_methods = 0;
         (self.refusal, self.no, self.is_torn) = (None, None, false);
         (self.at, self.step) = (0, 0);
         self.question = Question::None;

@@ -155,6 +155,11 @@ fn challenge(out: &mut Vec<u8>, scheme: &[u8], realm: &str, more: &[u8]) {
     out.extend_from_slice(b"\r\n");
 }
 
+/// A method's place in [`Admitted::bad_methods`].
+fn bit(step: usize) -> u64 {
+    u32::try_from(step).ok().and_then(|step| 1u64.checked_shl(step)).unwrap_or(0)
+}
+
 /// Whether one of these field lines is a challenge.
 fn names_challenge(lines: &[u8]) -> bool {
     let name = b"www-authenticate:";
@@ -204,8 +209,13 @@ impl Identify {
                     }
                 }
                 Found::Known => return self.known(cx),
-                Found::Bad(refusal) if self.all => return self.refuse(cx, refusal),
-                Found::Bad(refusal) => cx.admitted.remember_refusal(refusal),
+                Found::Bad(refusal) => {
+                    cx.admitted.bad_methods |= bit(step);
+                    if self.all {
+                        return self.refuse(cx, refusal);
+                    }
+                    cx.admitted.remember_refusal(refusal);
+                }
                 Found::Ask(ask) => {
                     cx.admitted.step = step;
                     return Verdict::Ask(ask);
@@ -228,14 +238,14 @@ impl Identify {
             out.extend_from_slice(b"Cache-Control: no-store\r\n");
             out.extend_from_slice(&lines);
             if status == 401 && !names_challenge(&lines) {
-                self.challenge(out);
+                self.challenge(out, cx.admitted.bad_methods);
             }
             return Verdict::Reply(status, refusal.reason);
         }
-        let is_bad = refusal != Refusal::NO_CREDENTIAL;
         if refusal.problem.status() == 401 {
-            for method in &self.methods {
-                method.challenge(&mut cx.admitted.to_refused, is_bad);
+            let Admitted { to_refused: out, bad_methods, .. } = &mut *cx.admitted;
+            for (step, method) in self.methods.iter().enumerate() {
+                method.challenge(out, *bad_methods & bit(step) != 0);
             }
         }
         cx.admitted.who = Who::Nobody;
@@ -243,9 +253,11 @@ impl Identify {
     }
 
     /// For a 401 of a service that gives no challenge, as each has to (RFC 9110 §15.5.2).
-    fn challenge(&self, out: &mut Vec<u8>) {
+    fn challenge(&self, out: &mut Vec<u8>, bad: u64) {
         let before = out.len();
-        self.methods.iter().for_each(|method| method.challenge(out, true));
+        for (step, method) in self.methods.iter().enumerate() {
+            method.challenge(out, bad & bit(step) != 0);
+        }
         if out.len() == before
             && let Some(method) = self.methods.first()
         {

@@ -76,6 +76,8 @@ pub struct Source {
     pub id: u64,
     /// Where it was said, for operators.
     pub name: String,
+    /// Its name in what clients are told; no other limit of a request has it.
+    pub told: String,
     pub rate: Rate,
     pub count: u64,
     pub time: Duration,
@@ -112,9 +114,7 @@ impl Takings {
 
 impl RateLimit {
     pub fn new(source: Source) -> RateLimit {
-        let by: Vec<&str> = source.by.iter().map(By::word).collect();
-        let seconds = source.time.as_secs().max(1);
-        let name = format!("{}-{seconds}s", by.join("-"));
+        let (name, seconds) = (&source.told, source.time.as_secs().max(1));
         let line = format!(
             "RateLimit-Policy: \"{name}\";q={};w={seconds}\r\nRateLimit: \"{name}\";r=",
             source.count
@@ -252,7 +252,7 @@ fn seconds_up(time: Duration) -> u64 {
 }
 
 impl By {
-    fn word(&self) -> &'static str {
+    pub fn word(&self) -> &'static str {
         match self {
             By::Client => "client",
             By::Consumer => "consumer",

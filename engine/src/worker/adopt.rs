@@ -11,7 +11,7 @@ use crate::rt::timer::Cut;
 use crate::worker::Worker;
 use crate::worker::accept::{self, Acceptor, Listening, Socket, Use};
 use crate::worker::mailbox::{Adoption, AskedStates, FromWorker, ToWorker};
-use crate::worker::view::View;
+use crate::worker::view::{View, lift_gone};
 
 impl Worker {
     pub(super) fn hear(self: &Rc<Worker>, message: ToWorker) {
@@ -23,6 +23,7 @@ impl Worker {
                 let seat = (self.id, self.workers);
                 let view =
                     View::new(adoption.snapshot.clone(), seat, seed, &self.bells, Some(&before));
+                lift_gone(&before, &view);
                 self.view.replace(Rc::new(view));
                 self.adopt(*adoption, &before);
                 self.outbox.tell(self.id, FromWorker::Adopted(generation));

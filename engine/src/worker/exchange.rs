@@ -261,12 +261,15 @@ pub async fn exchange(conn: &Conn, buf: &mut Buf, request: &mut Request) -> Next
         Routed::Route(id, route) => {
             let mut x = begin(conn, &view, buf.filled(), request, route, &params, started);
             x.admitted = admitted;
-            let done = match admit(&mut x).await {
+            let mut done = match admit(&mut x).await {
                 None => act(&x).await,
                 Some(done) => done,
             };
             learn(&x, id, &done, from);
-            if let Some(admitted) = x.admitted.take() {
+            if let Some(mut admitted) = x.admitted.take() {
+                if let Some(open) = &mut done.tunnel {
+                    open.permits = std::mem::take(&mut admitted.permits);
+                }
                 conn.w.give_admitted(admitted);
             }
             return finish(conn, buf, view, done).await;
@@ -575,7 +578,8 @@ fn settle(
     let status = answered.status;
     if let Some(sent) = answered.tunnel {
         let timeout = x.route.tunnel_timeout;
-        let tunnel = Some(Box::new(Tunnel { lease, sent: *sent, timeout }));
+        let permits = Vec::new(); // the exchange's, once it has ended
+        let tunnel = Some(Box::new(Tunnel { lease, sent: *sent, timeout, permits }));
         return Done { leftover, tunnel, ..Done::new(status, Next::Close, taken) };
     }
     if let Some(keep_until) = answered.keep_until.filter(|_| complete) {

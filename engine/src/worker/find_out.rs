@@ -33,6 +33,8 @@ const KEYS_MAX: Duration = Duration::from_secs(5);
 /// What is read of an authorisation service's answer beside its head, so that its connection can
 /// be kept; more is not worth that.
 const BODY_BYTES_MAX: usize = 64 << 10;
+/// A no that keeps its body back is told after this; its connection is not kept.
+const BODY_WAIT_MAX: Duration = Duration::from_millis(50);
 const INTERIM_MAX: u32 = 16;
 
 /// The client left before it was found out.
@@ -216,6 +218,7 @@ async fn ask_service(
     let answer = judge(auth, &head, buf.filled(), asked);
     // A yes lets its request go on at once: what is not here of its body is not waited for.
     let waits = !matches!(answer, Answer::Yes);
+    watch.arm(rt::now().after(BODY_WAIT_MAX).min(due));
     if drained(&head, &mut buf, &lease, &upstream.limits, watch, waits).await {
         let keep_until = rt::now().after(upstream.pool_idle_timeout);
         lease.checkin(rt::cached_now(), keep_until);

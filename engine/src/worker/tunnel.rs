@@ -4,6 +4,7 @@ use std::pin::pin;
 use std::task::Poll;
 use std::time::Duration;
 
+use crate::limit::concurrency::Permit;
 use crate::rt::{self, Buf, Shut, Stop};
 use crate::time::Mono;
 use crate::worker::conn::Conn;
@@ -19,11 +20,13 @@ pub struct Tunnel {
     /// What the origin sent behind its 101.
     pub sent: Option<Buf>,
     pub timeout: Option<Duration>,
+    /// Places among those served at one time, which it holds as long as it is open.
+    pub permits: Vec<Permit>,
 }
 
 /// Pumps both ways. `buf` holds what the client sent behind its request.
 pub async fn tunnel(conn: &Conn, buf: &mut Buf, tunnel: Tunnel) -> Next {
-    let Tunnel { lease, sent, timeout } = tunnel;
+    let Tunnel { lease, sent, timeout, permits: _held } = tunnel;
     conn.w.tunnels.set(conn.w.tunnels.get() + 1);
     let read = || conn.stream.bytes_read();
     let (read_before, written_before) =

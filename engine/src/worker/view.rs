@@ -59,6 +59,14 @@ fn desks(
     snapshot.permits.iter().map(desk).collect()
 }
 
+/// Whoever waits for a limit that `now` no longer has is let through: a ring would not reach them.
+pub fn lift_gone(before: &View, now: &View) {
+    let mut kept: Vec<*const Desk> = now.desks.iter().map(Rc::as_ptr).collect();
+    kept.sort_unstable();
+    let is_gone = |desk: &&Rc<Desk>| kept.binary_search(&Rc::as_ptr(desk)).is_err();
+    before.desks.iter().filter(is_gone).for_each(|desk| desk.lift());
+}
+
 /// What each method's memory follows.
 fn known(snapshot: &Snapshot) -> impl Iterator<Item = Known<'_>> {
     snapshot.auths.iter().map(|auth| (&*auth.name, auth.fetches().map(|(from, _)| from)))
