@@ -53,7 +53,7 @@ impl Certificate {
         let label = match (names.first(), all.first()) {
             (Some(name), _) => name.clone(),
             (None, Some(Name::Ip(ip))) => ip.to_string().into(),
-            _ => parsed.subject().into(),
+            _ => parsed.subject().unwrap_or_default().into(),
         };
         let (not_before, not_after) = parsed.validity();
         let certified = Arc::new(certified);

@@ -88,10 +88,14 @@ impl Authority {
 
     /// A client's, with names of all kinds.
     pub fn client(&self, name: &str, serial: u64) -> Pair {
+        self.client_of(name, "spiffe://example/a", serial)
+    }
+
+    pub fn client_of(&self, name: &str, uri: &str, serial: u64) -> Pair {
         let mut params = params(name, LONG);
         params.subject_alt_names = vec![
             SanType::DnsName("a.internal".try_into().expect("ASCII")),
-            SanType::URI("spiffe://example/a".try_into().expect("ASCII")),
+            SanType::URI(uri.try_into().expect("ASCII")),
             SanType::IpAddress("192.0.2.7".parse().expect("an address")),
             SanType::IpAddress("2001:db8::7".parse().expect("an address")),
             SanType::Rfc822Name("a@example.com".try_into().expect("ASCII")),

@@ -173,6 +173,19 @@ fn a_clients_certificate_says_who_it_is() {
     }
 }
 
+/// Names go into fields of requests: none may end its line, or pass for two names.
+#[test]
+fn names_of_a_certificate_are_one_name_each_in_one_line() {
+    let ca = Authority::new("CA");
+    let pair = ca.client_of("a\r\nX-Admin: \u{e9},O=b+c", "x:y, DNS:admin\\\r\n", 3);
+    let der = &certs::certificates(pair.cert.as_bytes()).expect("one")[0];
+    let identity = Identity::of(der).expect("an identity");
+    let subject = &*identity.subject;
+    let expect = "CN=a\\0d\\0aX-Admin: \\c3\\a9\\,O=b\\+c,O=Example\\, Inc.";
+    assert_eq!(subject, expect);
+    assert_eq!(&*identity.sans[1], "URI:x:y\\2c\\20DNS:admin\\5c\\0d\\0a");
+}
+
 #[test]
 fn sessions_resume_with_the_same_keys_and_with_no_others() {
     let ca = Authority::new("CA");

@@ -1,5 +1,6 @@
 //! What stands in a certificate, as far as it is asked here.
 
+use std::fmt::Write;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
@@ -25,8 +26,11 @@ impl Parsed {
     }
 
     /// As RFC 4514 writes it: the narrowest first.
-    pub fn subject(&self) -> String {
-        self.0.tbs_certificate.subject.to_string()
+    /// `None`: it can't be written down.
+    pub fn subject(&self) -> Option<String> {
+        let mut text = String::new();
+        write!(text, "{}", self.0.tbs_certificate.subject).ok()?;
+        Some(text)
     }
 
     /// It may vouch for others (RFC 5280 §4.2.1.9).
