@@ -78,6 +78,7 @@ fn bench(c: &mut Criterion) {
             now: Mono(n as u64 * 1000),
             wall: 0,
             client: Some([127, 0, 0, 1].into()),
+            certificate: None,
             method: Method::Get,
             facts: &facts,
             consumers: &snapshot.consumers,

@@ -230,6 +230,8 @@ pub struct Listener {
     /// By client address; `None`: off.
     pub connections_per_client: Option<u32>,
     pub backlog: u32,
+    /// Connections are accepted once they have sent something, or after that.
+    pub defer_accept: Option<Duration>,
     /// What may stop a request before it has a route.
     pub guards: Chain,
     /// Index in `Snapshot::routers`.

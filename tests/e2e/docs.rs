@@ -91,6 +91,33 @@ fn the_first_five_minutes_run() {
     assert!(err.contains("served 3 requests"), "{err}");
 }
 
+#[test]
+fn https_with_a_certificate_of_ones_own_runs() {
+    let (port, admin) = (harness::free_port(), harness::free_port());
+    let readme = std::fs::read_to_string(root().join("README.md")).unwrap();
+    let block = &blocks(&readme, "sh runs")[1];
+    let run = format!("busbar run --set 'admin.address=\"127.0.0.1:{admin}\"'");
+    let script = block.replace("busbar run", &run).replace("8443", &port.to_string());
+    let path =
+        format!("{}:{}", binary().parent().unwrap().display(), std::env::var("PATH").unwrap());
+    let dir = tempfile::tempdir().unwrap();
+    let out = Command::new("bash")
+        .args(["-e", "-m", "-c", &script])
+        .env("PATH", path)
+        .env_remove("BUSBAR_CONFIG")
+        .current_dir(dir.path())
+        .output()
+        .unwrap();
+    let (said, err) = (String::from_utf8_lossy(&out.stdout), String::from_utf8_lossy(&out.stderr));
+    assert!(
+        said.contains("HTTP/1.1 200 OK") && said.contains("GET /hello HTTP/1.1"),
+        "{said}{err}"
+    );
+    assert!(said.contains("Strict-Transport-Security: max-age=86400"), "{said}{err}");
+    assert!(said.contains("urn:busbar:problem:https-required"), "{said}{err}");
+    assert!(!err.contains("own.pem"), "the certificate is good: {err}");
+}
+
 /// The lines of the section called `title`.
 fn section(text: &str, title: &str) -> String {
     let lines = text.lines().skip_while(|line| *line != title).skip(1);

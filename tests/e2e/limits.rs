@@ -1,7 +1,10 @@
 //! Bounds: each with what is just allowed and what is just not.
 
-use harness::client::{Client, End, ask};
+use harness::client::{Client, End, ask, asking};
+use harness::eventually;
 use harness::gateway::Gateway;
+
+use crate::numbers::{numbers, with_admin};
 
 const OWN: &str = "[listener.web]\naddress = \"127.0.0.1:PORT\"\nhead_max = \"1KiB\"\n\
                    headers_max = 10\ntarget_max = \"512B\"\n[route.all]\nrespond = \"ok\"\n";
@@ -24,6 +27,23 @@ on_both_drivers! {
         };
         assert_eq!(ask(&gateway.address(), fields(10)).status, 200);
         assert_eq!(ask(&gateway.address(), fields(11)).status, 431);
+    }
+
+    /// A connection that has sent nothing is none yet, and becomes one with its first bytes.
+    fn a_silent_connection_is_not_accepted_yet_where_that_is_said(driver: &str) {
+        for (key, open) in [("", 2.0), ("defer_accept = \"9s\"\n", 1.0)] {
+            let text = format!(
+                "[listener.web]\naddress = \"127.0.0.1:PORT\"\n{key}[route.a]\nrespond = \"ok\"\n"
+            );
+            let (gateway, admin) = with_admin(driver, 1, &text);
+            let sum = || numbers(&admin).sum("busbar_connections_open", &[]);
+            let mut silent = Client::connect(&gateway.address());
+            let mut other = Client::connect(&gateway.address());
+            assert_eq!(other.ask(asking("/x", &[])).status, 200);
+            eventually("those that have sent something are open", || sum() == open);
+            assert_eq!(silent.ask(asking("/y", &[])).status, 200, "{key:?}");
+            eventually("both are open", || sum() == 2.0);
+        }
     }
 
     fn an_endless_head_is_cut_off(driver: &str) {

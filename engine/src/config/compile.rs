@@ -307,6 +307,7 @@ fn listener(listener: model::Listener, guards: Policies, router: usize) -> Liste
             .and_then(model::Limit::option)
             .map(|count| count as u32),
         backlog: listener.backlog.unwrap_or(defaults::BACKLOG) as u32,
+        defer_accept: listener.defer_accept.and_then(model::Limit::option),
         guards,
         router,
         // One that speaks TLS is where others send to, whatever all of them say.

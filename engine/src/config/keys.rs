@@ -301,6 +301,12 @@ pub const LISTENER: &[Key] = &[
         "Path and query of a request; never more than `head_max`.",
     ),
     key("backlog", count(1, 65535), "4096", "Connections that wait to be accepted."),
+    time_or_none(
+        "defer_accept",
+        "\"none\"",
+        "The kernel tells of a connection when its first bytes are there, or after about that time \
+         (TCP_DEFER_ACCEPT). A client that sends nothing is seen by no timeout until then.",
+    ),
     key(
         "tls",
         Kind::Shape("a table such as `{ cert = \"a.pem\", key = \"a.key\" }`"),

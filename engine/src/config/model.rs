@@ -105,6 +105,7 @@ pub struct Listener {
     pub headers_max: Option<u64>,
     pub target_max: Option<Spot<u64>>,
     pub backlog: Option<u64>,
+    pub defer_accept: Option<Limit<Duration>>,
     pub ip: Option<Arc<IpFilter>>,
     pub rate_limits: Vec<RateLimit>,
     pub tls: Option<ListenerTls>,

@@ -287,6 +287,7 @@ fn listener_settings(
         headers_max: section.count("headers_max", out).or(defaults.headers_max),
         target_max,
         backlog: section.count("backlog", out).or(defaults.backlog),
+        defer_accept: section.time_or_none("defer_accept", out).or(defaults.defer_accept),
         ip: guards::ip(section, outside, out).or_else(|| defaults.ip.clone()),
         rate_limits: guards::rate_limits(section, keys::RATE_LIMIT, out)
             .unwrap_or_else(|| defaults.rate_limits.clone()),

@@ -81,6 +81,7 @@ impl Chains<'_> {
             now: self.now.mono,
             wall: self.now.wall.0,
             client: Some(self.client),
+            certificate: None,
             method: self.method,
             facts,
             consumers: &self.snapshot.consumers,

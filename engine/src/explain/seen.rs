@@ -190,7 +190,7 @@ impl Seen<'_> {
             sent_as,
             endpoint_host: endpoint_host(first),
             peer: peer.as_bytes(),
-            is_tls: false,
+            is_tls: self.listener.tls.is_some(),
             certificate: &[],
             trusted: is_trusted,
             via: self.snapshot.server.via,

@@ -14,6 +14,7 @@ use crate::ids::ConsumerId;
 use crate::limit::concurrency::{Desk, Permit};
 use crate::limit::shard::Table;
 use crate::time::Mono;
+use crate::tls::Identity;
 
 use super::Refusal;
 use super::basic::Password;
@@ -170,6 +171,8 @@ pub struct RequestCx<'a> {
     pub wall: u64,
     /// The client's own address; `None` on a unix socket.
     pub client: Option<IpAddr>,
+    /// Who the client is by its certificate, where its listener asked for one.
+    pub certificate: Option<&'a Identity>,
     pub method: Method,
     pub facts: &'a Facts<'a>,
     pub consumers: &'a Consumers,

@@ -16,12 +16,15 @@ pub mod offload;
 pub mod slot;
 pub mod timer;
 
+pub(crate) mod listen;
 pub(crate) mod net;
 pub(crate) mod turn;
 pub(crate) mod uring;
 
 #[cfg(test)]
 pub use crate::sim::rt::*;
+#[cfg(not(test))]
+pub use listen::*;
 #[cfg(not(test))]
 pub use net::*;
 #[cfg(not(test))]

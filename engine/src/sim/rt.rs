@@ -10,7 +10,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-pub use crate::rt::net::Peer;
+pub use crate::rt::listen::Peer;
 pub use crate::rt::uring::{Ran, entropy, run};
 use crate::rt::{Hangup, Shut};
 use crate::sim::exec::{self, world};
@@ -275,6 +275,8 @@ impl Listener {
     }
 
     pub fn set_backlog(&self, _backlog: u32) {}
+
+    pub fn defer_accept(&self, _seconds: u32) {}
 
     pub fn refuse_new(&self) {
         world(|w| w.refuse_new(self.queue));

@@ -107,6 +107,7 @@ impl Asked<'_> {
             now: rt::cached_now(),
             wall: rt::wall_seconds(),
             client: self.client,
+            certificate: self.conn.stream.client().map(|client| &client.identity),
             method: self.method,
             facts,
             consumers: &snapshot.consumers,

@@ -8,10 +8,16 @@ use crate::ids::SocketId;
 use crate::metrics::expose::Standing;
 use crate::rt;
 use crate::rt::timer::Cut;
+use crate::snapshot::Listener;
 use crate::worker::Worker;
 use crate::worker::accept::{self, Acceptor, Listening, Socket, Use};
 use crate::worker::mailbox::{Adoption, AskedStates, FromWorker, ToWorker};
 use crate::worker::view::{View, lift_gone};
+
+/// Whole seconds, as the kernel counts them.
+fn deferred(listener: &Listener) -> u32 {
+    listener.defer_accept.map_or(0, |time| time.as_millis().div_ceil(1000) as u32)
+}
 
 impl Worker {
     pub(super) fn hear(self: &Rc<Worker>, message: ToWorker) {
@@ -100,13 +106,13 @@ impl Worker {
         let serves = |id: SocketId| {
             let found = adoption.sockets.iter().find(|(socket, _)| *socket == id);
             found.map(|(_, listener)| {
-                let backlog = view.snapshot.listener(*listener).backlog;
-                (Use::of(&listenings[listener.index()]), backlog)
+                (Use::of(&listenings[listener.index()]), view.snapshot.listener(*listener))
             })
         };
         self.acceptors.borrow_mut().retain(|acceptor| match serves(acceptor.id) {
-            Some((listening, backlog)) => {
-                acceptor.listener.set_backlog(backlog);
+            Some((listening, settings)) => {
+                acceptor.listener.set_backlog(settings.backlog);
+                acceptor.listener.defer_accept(deferred(settings));
                 acceptor.listening.replace(listening);
                 true
             }
@@ -117,7 +123,9 @@ impl Worker {
         });
         for socket in adoption.opened {
             match serves(socket.id) {
-                Some((listening, _)) => self.accept_on(socket, listening),
+                Some((listening, settings)) => {
+                    self.accept_on(socket, listening, deferred(settings));
+                }
                 None => debug_assert!(false, "a socket is opened for a listener"),
             }
         }
@@ -125,10 +133,11 @@ impl Worker {
         self.announce();
     }
 
-    fn accept_on(self: &Rc<Worker>, socket: Socket, listening: Use) {
+    fn accept_on(self: &Rc<Worker>, socket: Socket, listening: Use, defer_seconds: u32) {
         let Ok(listener) = rt::Listener::adopt(socket.end, socket.unix) else {
             return self.panics.set(self.panics.get() + 1);
         };
+        listener.defer_accept(defer_seconds);
         let acceptor = Rc::new(Acceptor {
             id: socket.id,
             listener,

@@ -185,6 +185,8 @@ async fn secured(conn: &mut Conn, terms: &Arc<ServerTerms>) -> Result<(), Next> 
         greeted(conn, Greeting::Crowded);
         return Err(Next::Close);
     }
+    // A drain waits for it, and cuts nothing with it.
+    conn.watch.lingers();
     let session = Session::server(terms.config.clone()).map_err(|_| Next::Close)?;
     conn.stream.begin_tls(session, w.tray());
     loop {
