@@ -125,6 +125,14 @@ impl Stream {
         until(pin!(self.wait_readable()), watch).await
     }
 
+    /// As `readable`, but not when that is known already.
+    pub async fn readable_unless(&self, is_ready: bool, watch: &Watch) -> Result<(), Stop> {
+        if is_ready {
+            return Ok(());
+        }
+        until(pin!(self.wait_readable()), watch).await
+    }
+
     pub async fn writable(&self, watch: &Watch) -> Result<(), Stop> {
         until(pin!(self.wait_writable()), watch).await
     }

@@ -269,10 +269,7 @@ impl Wire {
     /// Says that nothing more comes, as far as the far end takes it now.
     pub fn farewell(&self) {
         if let Some(tls) = &self.tls {
-            let (machine, tray) = (&mut *tls.machine.borrow_mut(), &mut *tls.tray.borrow_mut());
-            tray.out.clear();
-            machine.session.close(&mut tray.out);
-            _ = machine.say(&self.stream, &mut tray.out);
+            tls.farewell(&self.stream);
         }
     }
 
@@ -292,17 +289,15 @@ impl Wire {
         }
     }
 
+    // (Not `async`: another future around each of them would be polled and kept for nothing.)
     #[inline]
-    pub async fn readable(&self, watch: &Watch) -> Result<(), Stop> {
-        if self.has_plain() {
-            return Ok(());
-        }
-        self.stream.readable(watch).await
+    pub fn readable(&self, watch: &Watch) -> impl Future<Output = Result<(), Stop>> {
+        self.stream.readable_unless(self.has_plain(), watch)
     }
 
     #[inline]
-    pub async fn writable(&self, watch: &Watch) -> Result<(), Stop> {
-        self.stream.writable(watch).await
+    pub fn writable(&self, watch: &Watch) -> impl Future<Output = Result<(), Stop>> {
+        self.stream.writable(watch)
     }
 
     /// As `Stream::try_read`. An end that the far end has not announced is an error.
@@ -362,7 +357,7 @@ impl Wire {
     /// Plaintext can be read without a wait.
     #[inline]
     pub fn has_plain(&self) -> bool {
-        self.tls.as_ref().is_some_and(|tls| tls.machine.borrow().session.has_plain())
+        self.tls.as_ref().is_some_and(|tls| tls.has_plain())
     }
 
     /// Whether an idle connection is as it was left: open, and without a byte of plaintext. What
@@ -406,7 +401,14 @@ impl Wire {
     }
 }
 
+/// Out of the way of connections without it.
 impl Tls {
+    #[inline(never)]
+    fn has_plain(&self) -> bool {
+        self.machine.borrow().session.has_plain()
+    }
+
+    #[inline(never)]
     fn try_read(&self, stream: &Stream, room: &mut [u8]) -> io::Result<usize> {
         let (machine, tray) = (&mut *self.machine.borrow_mut(), &mut *self.tray.borrow_mut());
         let n = machine.read(stream, tray, room)?;
@@ -414,6 +416,7 @@ impl Tls {
         Ok(n)
     }
 
+    #[inline(never)]
     fn try_write(&self, stream: &Stream, head: &[u8], body: &[u8]) -> io::Result<usize> {
         let (machine, tray) = (&mut *self.machine.borrow_mut(), &mut *self.tray.borrow_mut());
         let n = machine.write(stream, tray, head, body)?;
@@ -421,6 +424,15 @@ impl Tls {
         Ok(n)
     }
 
+    #[inline(never)]
+    fn farewell(&self, stream: &Stream) {
+        let (machine, tray) = (&mut *self.machine.borrow_mut(), &mut *self.tray.borrow_mut());
+        tray.out.clear();
+        machine.session.close(&mut tray.out);
+        _ = machine.say(stream, &mut tray.out);
+    }
+
+    #[inline(never)]
     fn is_quiet(&self, stream: &Stream) -> bool {
         let (machine, tray) = (&mut *self.machine.borrow_mut(), &mut *self.tray.borrow_mut());
         let read = machine.read(stream, tray, &mut []);
