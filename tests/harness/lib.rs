@@ -14,6 +14,7 @@ pub mod metrics;
 pub mod nginx;
 pub mod origin;
 pub mod prometheus;
+pub mod secure;
 pub mod tls;
 pub mod tokens;
 pub mod wrk;

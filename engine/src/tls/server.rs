@@ -11,8 +11,10 @@ use super::tickets::Ticketer;
 use super::verify::Clients;
 use super::{Certs, Digest, Fault, digest, provider};
 
-/// Of HTTP/1.1, which is all that is spoken over it (RFC 7301 §6).
+/// Of HTTP/1.1 (RFC 7301 §6).
 pub const ALPN: &[u8] = b"http/1.1";
+/// Old clients name what they speak, and it is spoken as well.
+const ALPN_OLD: &[u8] = b"http/1.0";
 
 pub struct ServerTerms {
     pub config: Arc<ServerConfig>,
@@ -65,11 +67,13 @@ impl ServerTerms {
         let builder = builder.with_protocol_versions(versions).map_err(refused)?;
         let mut config =
             builder.with_client_cert_verifier(verifier).with_cert_resolver(certs.clone());
-        config.alpn_protocols = vec![ALPN.to_vec()];
+        config.alpn_protocols = vec![ALPN.to_vec(), ALPN_OLD.to_vec()];
         // What is known of sessions stands in tickets, which every worker can read.
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.ticketer = ticketer.clone();
         config.send_tls13_tickets = 1;
+        // Each suite that is offered is good: this only makes one answer of many.
+        config.ignore_client_order = true;
         // 0-RTT can be replayed (RFC 8446 §8).
         config.max_early_data_size = 0;
         let terms = given.clients.map_or([0; 32], |clients| clients.digest);

@@ -29,6 +29,8 @@ const FIRST_FRAGMENT_BYTES_MAX: usize = 4000;
 const FIRST_BYTES: usize = 16 << 10;
 /// What is kept of a message that is not whole. A handshake message has at most 64 KiB.
 const KEPT_BYTES_MAX: usize = 72 << 10;
+/// Of a flight that an alert ends.
+const LAST_RECORDS_MAX: usize = 16;
 
 /// A connection's side of TLS.
 pub struct Session {
@@ -318,13 +320,27 @@ fn work<M: Machine>(
     }
 }
 
-/// Takes the alert that says what was wrong: what was to be sent before it has been taken. (The
-/// machine is shown what is left all the same, since it remembers places in it; and only once,
-/// for it would judge that anew.)
+/// Takes what is still to be sent, the last of it the alert that says what was wrong: a flight may
+/// have begun before. (The machine is shown what is left all the same, since it remembers places in
+/// it; and not once more than it has something to send, for it would judge that anew.)
 fn alert<M: Machine>(machine: &mut M, rest: &mut [u8], out: &mut Out) {
-    if let Ok(ConnectionState::EncodeTlsData(mut data)) = machine.step(rest).state {
-        _ = encode(&mut data, out); // an alert has room
+    for _ in 0..LAST_RECORDS_MAX {
+        let UnbufferedStatus { discard: 0, state: Ok(ConnectionState::EncodeTlsData(mut data)) } =
+            machine.step(rest)
+        else {
+            return;
+        };
+        let before = out.filled().len();
+        if encode(&mut data, out).is_err() || is_alert(&out.filled()[before..]) {
+            return;
+        }
     }
+}
+
+/// An alert has two bytes. Encrypted by TLS 1.3 its type stands behind them, and no message that is
+/// sent in its place is as short (RFC 8446 §5.2, §6).
+fn is_alert(record: &[u8]) -> bool {
+    record.first() == Some(&0x15) || record.first() == Some(&0x17) && record.len() == 5 + 3 + 16
 }
 
 fn encode<D>(

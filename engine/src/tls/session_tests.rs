@@ -245,3 +245,27 @@ fn what_follows_the_goodbye_is_not_read() {
     pair.send(false, b"an answer all the same", b"");
     assert_eq!(pair.client.read, b"an answer all the same");
 }
+
+/// The alert comes behind the part of a flight that was made before: the client is told.
+#[test]
+fn no_common_protocol_is_an_alert() {
+    for is_tls13 in [true, false] {
+        let (terms, client) = terms(is_tls13);
+        let mut client = (*client).clone();
+        for (offers, is_spoken) in
+            [(&["h2"][..], false), (&["h2", "http/1.1"], true), (&["http/1.0"], true), (&[], true)]
+        {
+            client.alpn_protocols = offers.iter().map(|name| name.as_bytes().to_vec()).collect();
+            let mut pair = Pair::new(&terms, &Arc::new(client.clone()), 1 << 20, 0);
+            let mut out = Out::default();
+            pair.client.session.begin(&mut out).expect("it begins");
+            let heard = pair.server.hear(&out.filled().to_vec(), &mut pair.tray.out);
+            assert_eq!(heard.is_ok(), is_spoken, "{offers:?}");
+            let flight = pair.tray.out.filled().to_vec();
+            let heard = pair.client.hear(&flight, &mut out);
+            let alert = rustls::AlertDescription::NoApplicationProtocol;
+            let told = heard == Err(rustls::Error::AlertReceived(alert));
+            assert_eq!(told, !is_spoken, "{offers:?}: {heard:?}");
+        }
+    }
+}

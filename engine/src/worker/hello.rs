@@ -277,7 +277,8 @@ async fn begins(conn: &Conn) -> Result<(), Option<Greeting>> {
     }
 }
 
-/// Whether a connection begins with a TLS record of a handshake, and not with a request.
+/// Whether a connection begins with a TLS record of a handshake, and not with a request: no
+/// request has such a byte, though it may come alone.
 pub(super) fn is_tls(bytes: &[u8]) -> bool {
-    matches!(bytes, [0x16, 0x03, ..])
+    matches!(bytes, [0x16] | [0x16, 0x03, ..])
 }
