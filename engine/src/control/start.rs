@@ -53,6 +53,7 @@ pub fn run(options: Options) -> Result<Ended, Failed> {
         let control = start(options).await.map_err(Failed::Start)?;
         control.announce();
         systemd::ready(&control.status_line());
+        rt::only_text_that_runs();
         Ok(control.run().await)
     })
 }

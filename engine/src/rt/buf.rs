@@ -94,6 +94,26 @@ pub fn no_huge_pages() {
     unsafe { libc::prctl(libc::PR_SET_THP_DISABLE, ON, UNUSED, UNUSED, UNUSED) };
 }
 
+/// Text of the program that only its start needed is mapped no more; what runs on comes back with
+/// its next call, from the page cache. (Reading configurations is half of the program.)
+pub fn only_text_that_runs() {
+    // SAFETY: the linker's own marks around the program's text; only their addresses are taken.
+    unsafe extern "C" {
+        static __executable_start: u8;
+        static etext: u8;
+    }
+    let (from, to) = (&raw const __executable_start, &raw const etext);
+    // SAFETY: a plain call.
+    let page = unsafe { libc::sysconf(libc::_SC_PAGESIZE) }.max(4096) as usize;
+    let len = to.addr().saturating_sub(from.addr()) / page * page;
+    if !from.addr().is_multiple_of(page) {
+        return; // no segment begins there: another linker
+    }
+    // SAFETY: pages of a file that nobody has written to: whoever reads them again finds the same.
+    // An error leaves them mapped.
+    unsafe { libc::madvise(from.cast_mut().cast(), len, libc::MADV_DONTNEED) };
+}
+
 /// The free blocks of one worker.
 #[derive(Debug)]
 pub struct BufPool {

@@ -32,7 +32,7 @@ pub use turn::turn;
 #[cfg(not(test))]
 pub use uring::*;
 
-pub use buf::{Buf, BufPool, no_huge_pages};
+pub use buf::{Buf, BufPool, no_huge_pages, only_text_that_runs};
 pub use timer::{Timers, Watch, WatchId};
 
 use std::future::{Future, poll_fn};

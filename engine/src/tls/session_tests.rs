@@ -259,7 +259,7 @@ fn no_common_protocol_is_an_alert() {
             let mut pair = Pair::new(&terms, &Arc::new(client.clone()), 1 << 20, 0);
             let mut out = Out::default();
             pair.client.session.begin(&mut out).expect("it begins");
-            let heard = pair.server.hear(&out.filled().to_vec(), &mut pair.tray.out);
+            let heard = pair.server.hear(out.filled(), &mut pair.tray.out);
             assert_eq!(heard.is_ok(), is_spoken, "{offers:?}");
             let flight = pair.tray.out.filled().to_vec();
             let heard = pair.client.hear(&flight, &mut out);
