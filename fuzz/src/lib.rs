@@ -11,6 +11,7 @@ mod engine_parts;
 mod heads;
 mod paths;
 mod proxied;
+mod tls;
 
 pub use chunks::chunked;
 pub use connection::connection;
@@ -18,6 +19,7 @@ pub use engine_parts::{config, consumers, explain, fmt, jwks, jwt, router};
 pub use heads::{request_head, response_head};
 pub use paths::target_path;
 pub use proxied::proxy;
+pub use tls::tls;
 
 /// Panics when `bytes` is a counterexample.
 pub type Property = fn(&[u8]);
@@ -37,6 +39,7 @@ pub const TARGETS: &[(&str, Property)] = &[
     ("jwks", jwks),
     ("consumers", consumers),
     ("proxy", proxy),
+    ("tls", tls),
 ];
 
 /// Bounds small enough for a fuzzer to reach them.

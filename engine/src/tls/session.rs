@@ -179,7 +179,11 @@ impl Session {
             self.keep(rest);
             Ok(plain)
         });
-        self.is_broken |= worked.is_err();
+        if worked.is_err() {
+            self.is_broken = true;
+            // What was read before the error is not told: it has a hole where the room was.
+            (self.kept, self.spilt, self.spilt_read) = (Vec::new(), Vec::new(), 0);
+        }
         worked
     }
 

@@ -269,3 +269,23 @@ fn no_common_protocol_is_an_alert() {
         }
     }
 }
+
+/// What was read together with the error has no place to be whole in.
+#[test]
+fn behind_an_error_nothing_is_read() {
+    for is_tls13 in [true, false] {
+        let (terms, client) = terms(is_tls13);
+        let mut pair = Pair::new(&terms, &client, 1 << 20, 10);
+        pair.shake();
+        pair.tray.out.clear();
+        let body = text(100);
+        pair.client.session.send(&body, b"", 1 << 17, &mut pair.tray).expect("it is sent");
+        let mut bytes = pair.tray.out.filled().to_vec();
+        bytes.extend_from_slice(&[0x17, 3, 3, 0, 40]);
+        bytes.extend_from_slice(&[7; 40]);
+        assert!(pair.server.hear(&bytes, &mut Out::default()).is_err());
+        let session = &mut pair.server.session;
+        assert!(session.is_broken() && !session.has_plain() && session.kept().is_empty());
+        assert_eq!(session.read(&mut [0; 200]), 0);
+    }
+}
