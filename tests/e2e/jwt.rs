@@ -3,9 +3,11 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
+use harness::certs::Authority;
 use harness::client::{Client, ask, asking, get};
 use harness::eventually;
-use harness::gateway::Gateway;
+use harness::gateway::{Config, Gateway};
+use harness::nginx::Nginx;
 use harness::origin::{Origin, field, fields, mirror};
 use harness::tokens::{Signer, hashed, jwks, seconds};
 use serde_json::json;
@@ -259,6 +261,43 @@ on_both_drivers! {
         gateway.wait_for("1 keys, again");
         gateway.stop();
     }
+}
+
+/// Over https, as this machine's authorities say (`SSL_CERT_FILE` names them): keys of whoever shows
+/// another's certificate, one of nobody's or an old one don't count.
+#[test]
+fn keys_come_over_https_from_who_can_prove_it() {
+    let (known, strange) = (Authority::new("known"), Authority::new("strange"));
+    let signer = Signer::new("one", "ES256");
+    let below = known.below("below");
+    let issuers = [
+        ("good", known.server("good", &["IP:127.0.0.1"]), 200),
+        ("below", below.server("below", &["IP:127.0.0.1"]), 200),
+        ("other", known.server("other", &["DNS:other.example"]), 503),
+        ("old", known.expired("old", &["IP:127.0.0.1"]), 503),
+        ("strange", strange.server("strange", &["IP:127.0.0.1"]), 503),
+    ];
+    let mut text = String::new();
+    let mut servers = Vec::new();
+    for (name, pair, _) in &issuers {
+        let server = Nginx::start_tls(pair, "");
+        std::fs::write(server.dir.path().join("jwks.json"), jwks(&[&signer])).unwrap();
+        text.push_str(&format!(
+            "[auth.{name}]\nmethod = \"jwt\"\njwks = \"{}/jwks.json\"\n\
+             [route.{name}]\npath = \"/{name}\"\nauth = \"{name}\"\nrespond = \"ok\"\n",
+            server.url()
+        ));
+        servers.push(server);
+    }
+    let config = Config { text: &text, driver: "epoll", workers: 2, args: &[] };
+    let gateway = Gateway::with_env(&config, &[("SSL_CERT_FILE", known.cert().as_os_str())]);
+    let token = format!("Authorization: Bearer {}", signer.token(json!({})));
+    for (name, _, expect) in &issuers {
+        let answer = ask(&gateway.address(), asking(&format!("/{name}"), &[&token]));
+        assert_eq!(answer.status, *expect, "{name}: {}", gateway.log());
+    }
+    assert_eq!(gateway.log().matches("warning: no keys from").count(), 3, "{}", gateway.log());
+    gateway.stop();
 }
 
 fn client_cookie(gateway: &Gateway, value: &str) -> (u16, String) {

@@ -258,7 +258,34 @@ to = "http://{}"
         asked.send(YES.replace("Length: 0", "Length: 9"));
         assert_eq!(client.answer().unwrap().text(), "GET /own HTTP/1.1 anna 0");
         assert!(began.elapsed() < std::time::Duration::from_secs(5), "it waits 10 s for the body");
-        drop((client, asked));
+        // Nor is its connection kept for ever.
+        assert!(asked.ends().is_empty());
+        drop(client);
+        gateway.stop();
+    }
+
+    /// Beside the request that goes on meanwhile.
+    fn a_yes_whose_body_comes_later_keeps_its_connection(driver: &str) {
+        let verifier = Origin::new();
+        let gateway = start(driver, &verifier);
+        let mut client = Client::connect(&gateway.address());
+        let mut known: Option<Accepted> = None;
+        // The test may be late with a body, and then it begins anew.
+        eventually("the connection is used again", || {
+            client.send(asking("/own", &[]));
+            let fresh = match &known {
+                Some(_) => verifier.accept_within(std::time::Duration::from_millis(200)),
+                None => Some(verifier.accept()),
+            };
+            let is_kept = fresh.is_none();
+            let mut asked = fresh.or(known.take()).expect("one of them");
+            asked.head();
+            asked.send(YES.replace("Length: 0", "Length: 9"));
+            assert_eq!(client.answer().unwrap().text(), "GET /own HTTP/1.1 anna 0");
+            asked.try_send("Hi there!");
+            known = Some(asked);
+            is_kept
+        });
         gateway.stop();
     }
 

@@ -1,5 +1,6 @@
 //! The real binary, run on a configuration of the test.
 
+use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -69,12 +70,17 @@ impl Gateway {
     }
 
     pub fn with(config: &Config<'_>) -> Gateway {
+        Gateway::with_env(config, &[])
+    }
+
+    /// With these variables in its environment.
+    pub fn with_env(config: &Config<'_>, env: &[(&str, &OsStr)]) -> Gateway {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let port = free_port();
         let file = dir.path().join("busbar.toml");
         std::fs::write(&file, whole(config, port)).expect("the directory is ours");
         let mut command = Command::new(binary());
-        command.arg("run").arg(&file).args(config.args);
+        command.arg("run").arg(&file).args(config.args).envs(env.iter().copied());
         let mut gateway = Gateway::spawn(command, port, dir);
         (gateway.driver, gateway.workers) = (config.driver.to_owned(), config.workers);
         gateway.wait_for("listening on");

@@ -258,7 +258,9 @@ impl Desk {
     }
 
     /// No configuration has the limit any more: whoever waits goes on, and so does whoever still
-    /// comes by an older configuration. Nobody rings for this desk from now on.
+    /// comes by an older configuration. Nobody rings for this desk from now on. All at once, since
+    /// that is how they would come if they came now: to let them go by and by would keep a limit
+    /// that is no longer said, and holds nobody else back.
     pub fn lift(&self) {
         self.set_max(u32::MAX);
     }

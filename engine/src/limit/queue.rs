@@ -13,6 +13,7 @@ use crate::limit::counts::Token;
 use crate::time::Mono;
 
 const NONE: u32 = u32::MAX;
+const CHAINS_MAX: usize = 1 << 16;
 
 /// `T` is what it takes to wake a waiter.
 #[derive(Debug)]
@@ -70,13 +71,17 @@ pub enum Waits {
     Expired,
 }
 
+/// As many as may wait, within reason.
+fn chains_for(waiting_max: usize) -> usize {
+    waiting_max.clamp(1, CHAINS_MAX).next_power_of_two()
+}
+
 impl<T> Queue<T> {
     pub fn new(waiting_max: usize) -> Queue<T> {
-        let chains = waiting_max.clamp(1, 1 << 16).next_power_of_two();
         Queue {
             waiters: Vec::new(),
             lines: Vec::new(),
-            chains: vec![NONE; chains].into(),
+            chains: vec![NONE; chains_for(waiting_max)].into(),
             free_waiter: NONE,
             free_line: NONE,
             turn: NONE,
@@ -87,9 +92,22 @@ impl<T> Queue<T> {
         }
     }
 
-    /// From the next who comes on.
+    /// From the next who comes on. Lines that are there are chained anew when there are more
+    /// chains, lest each look-up walk many; chains never become fewer.
     pub fn set_waiting_max(&mut self, waiting_max: usize) {
         self.waiting_max = waiting_max;
+        let chains = chains_for(waiting_max);
+        if chains <= self.chains.len() {
+            return;
+        }
+        self.chains = vec![NONE; chains].into();
+        let mut at = self.turn;
+        while at != NONE {
+            let chain = self.chain_of(self.lines[at as usize].key);
+            self.lines[at as usize].chained = std::mem::replace(&mut self.chains[chain], at);
+            let next = self.lines[at as usize].next;
+            at = if next == self.turn { NONE } else { next };
+        }
     }
 
     pub fn waiting(&self) -> usize {
@@ -336,6 +354,37 @@ mod tests {
         assert_eq!(queue.leave(first), Waits::Waiting);
         assert!(queue.push(2, Mono(3), 3).is_ok());
         assert!(Queue::new(0).push(1, Mono(1), 1).is_err());
+    }
+
+    /// With those who wait, in their order; look-ups stay short.
+    #[test]
+    fn a_queue_that_grows_keeps_its_lines_and_has_more_chains() {
+        let mut queue = Queue::new(2);
+        let mut tickets = vec![push(&mut queue, 7, 1), push(&mut queue, 9, 2)];
+        queue.set_waiting_max(100);
+        for key in 0..98 {
+            tickets.push(push(&mut queue, key, 10 + key as u32));
+        }
+        let chained = |queue: &Queue<u32>, mut at: u32| {
+            let step = || {
+                let here = (at != NONE).then_some(at)?;
+                at = queue.lines[here as usize].chained;
+                Some(here)
+            };
+            std::iter::from_fn(step).count()
+        };
+        let longest = queue.chains.iter().map(|at| chained(&queue, *at)).max();
+        assert_eq!((queue.chains.len(), longest), (128, Some(1)));
+        assert!((0..98).all(|key| queue.has_waiting(key)) && !queue.has_waiting(98));
+        // Fewer may wait: those who do keep their turns.
+        queue.set_waiting_max(0);
+        assert!(queue.push(7, Mono(1), 1).is_err());
+        let order: Vec<u32> = std::iter::from_fn(|| next(&mut queue)).collect();
+        assert_eq!((order.len(), &order[..4]), (100, &[1, 2, 10, 11][..]));
+        for ticket in tickets {
+            assert_eq!(queue.leave(ticket), Waits::Granted(TOKEN));
+        }
+        assert!(queue.chains.iter().all(|at| *at == NONE));
     }
 
     #[test]

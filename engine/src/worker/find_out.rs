@@ -3,11 +3,12 @@
 
 use std::future::poll_fn;
 use std::pin::pin;
+use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
 
 use parser::scan::HeadScan;
-use parser::{FieldId, Limits, Method, encode};
+use parser::{FieldId, Method, encode};
 
 use crate::h1::client::Answer as Head;
 use crate::h1::relay::{Body, Out};
@@ -17,9 +18,12 @@ use crate::policy::cx::Question;
 use crate::policy::forward_auth::{Forward, ForwardAuth};
 use crate::policy::identify::{Kind, Method as AuthMethod};
 use crate::policy::{Answer, Ask};
+use crate::rt::timer::NO_GROUP;
 use crate::rt::{self, Stop};
+use crate::snapshot::Upstream;
 use crate::time::Mono;
 use crate::upstream::Tried;
+use crate::worker::Worker;
 use crate::worker::asks::Open;
 use crate::worker::dial::{Lease, lease};
 use crate::worker::exchange::Exchange;
@@ -33,7 +37,8 @@ const KEYS_MAX: Duration = Duration::from_secs(5);
 /// What is read of an authorisation service's answer beside its head, so that its connection can
 /// be kept; more is not worth that.
 const BODY_BYTES_MAX: usize = 64 << 10;
-/// A no that keeps its body back is told after this; its connection is not kept.
+/// A no that keeps its body back is told after this, and the connection of any answer that does is
+/// not kept.
 const BODY_WAIT_MAX: Duration = Duration::from_millis(50);
 const INTERIM_MAX: u32 = 16;
 
@@ -216,46 +221,88 @@ async fn ask_service(
         }
     }
     let answer = judge(auth, &head, buf.filled(), asked);
-    // A yes lets its request go on at once: what is not here of its body is not waited for.
-    let waits = !matches!(answer, Answer::Yes);
-    watch.arm(rt::now().after(BODY_WAIT_MAX).min(due));
-    if drained(&head, &mut buf, &lease, &upstream.limits, watch, waits).await {
-        let keep_until = rt::now().after(upstream.pool_idle_timeout);
-        lease.checkin(rt::cached_now(), keep_until);
-        w.sweep_pools();
+    let until = rt::now().after(BODY_WAIT_MAX);
+    let rest = Rest::of(&head, buf, lease, upstream);
+    match answer {
+        Answer::Yes => rest.read_beside(w, until),
+        _ => {
+            watch.arm(until.min(due));
+            rest.read(w, watch).await;
+        }
     }
     Ok(Some(answer))
 }
 
-/// Reads the rest of an answer, waiting for it or not. Whether its connection can be used again.
-async fn drained(
-    head: &Head,
-    buf: &mut rt::Buf,
-    lease: &Lease,
-    limits: &Limits,
-    watch: &rt::Watch,
-    waits: bool,
-) -> bool {
-    buf.consume(head.head.len as usize);
-    let mut body = Body::new(head.framing, Out::Raw, limits);
-    let (mut trailers, mut aux) = (parser::Fields::default(), Vec::new());
-    let mut left = BODY_BYTES_MAX;
-    loop {
-        aux.clear();
-        let Ok(step) = body.step(buf.filled(), &mut aux, &mut trailers, |_| false) else {
-            return false;
-        };
-        buf.consume(step.taken);
-        if body.is_done() {
-            return buf.is_empty() && head.is_persistent();
+/// What is still to come of an answer that has been judged: read so that its connection can be
+/// used again, dropped otherwise.
+struct Rest {
+    lease: Lease,
+    buf: rt::Buf,
+    body: Body,
+    is_persistent: bool,
+    left: usize,
+    idle_max: Duration,
+}
+
+impl Rest {
+    fn of(head: &Head, mut buf: rt::Buf, lease: Lease, upstream: &Upstream) -> Rest {
+        buf.consume(head.head.len as usize);
+        Rest {
+            lease,
+            buf,
+            body: Body::new(head.framing, Out::Raw, &upstream.limits),
+            is_persistent: head.is_persistent(),
+            left: BODY_BYTES_MAX,
+            idle_max: upstream.pool_idle_timeout,
         }
-        if !waits || !head.is_persistent() || (!buf.has_room() && !buf.make_room()) {
-            return false;
+    }
+
+    /// Takes what is here. Whether the connection can be used again, once that is known.
+    fn step(&mut self) -> Option<bool> {
+        let (mut trailers, mut aux) = (parser::Fields::default(), Vec::new());
+        let step = self.body.step(self.buf.filled(), &mut aux, &mut trailers, |_| false);
+        let Ok(step) = step else { return Some(false) };
+        self.buf.consume(step.taken);
+        if self.body.is_done() {
+            return Some(self.buf.is_empty() && self.is_persistent);
         }
-        match lease.stream().read(buf, watch).await {
-            Ok(n) if n > 0 && n <= left => left -= n,
-            _ => return false,
+        let is_hopeless = !self.is_persistent || (!self.buf.has_room() && !self.buf.make_room());
+        is_hopeless.then_some(false)
+    }
+
+    /// As long as `watch` allows.
+    async fn read(mut self, w: &Rc<Worker>, watch: &rt::Watch) {
+        loop {
+            match self.step() {
+                Some(true) => return self.keep(w),
+                Some(false) => return,
+                None => {}
+            }
+            match self.lease.stream().read(&mut self.buf, watch).await {
+                Ok(n) if n > 0 && n <= self.left => self.left -= n,
+                _ => return,
+            }
         }
+    }
+
+    /// A yes lets its request go on at once: what is not here of its body comes beside it. There
+    /// are as many of these at most as connections to the service.
+    fn read_beside(mut self, w: &Rc<Worker>, until: Mono) {
+        match self.step() {
+            Some(true) => self.keep(w),
+            Some(false) => {}
+            None => {
+                let watch = w.timers.watch(NO_GROUP);
+                watch.arm(until);
+                let worker = w.clone();
+                w.spawn(async move { self.read(&worker, &watch).await });
+            }
+        }
+    }
+
+    fn keep(self, w: &Rc<Worker>) {
+        self.lease.checkin(rt::cached_now(), rt::now().after(self.idle_max));
+        w.sweep_pools();
     }
 }
 
