@@ -79,13 +79,15 @@ struct End {
     read: Vec<u8>,
     wire: Vec<u8>,
     has_said_all: bool,
+    /// Not all that comes is what was sent.
+    is_fooled: bool,
     room: usize,
 }
 
 impl End {
     fn new(session: Session, room: usize) -> End {
         let (sent, read, wire) = Default::default();
-        End { session, sent, read, wire, has_said_all: false, room }
+        End { session, sent, read, wire, has_said_all: false, is_fooled: false, room }
     }
 
     fn may_send(&self) -> bool {
@@ -120,7 +122,10 @@ impl End {
 
     /// As a connection does that is shown `bytes`.
     fn hear(&mut self, bytes: &[u8], tray: &mut Tray) {
-        if self.session.has_ended() {
+        // rustls 0.23 asserts in debug builds that it has no alert to send behind its close_notify
+        // (`CommonState::send_fatal_alert`); where that is not built in, it sends one.
+        let is_untestable = cfg!(debug_assertions) && self.is_fooled && self.has_said_all;
+        if self.session.has_ended() || is_untestable {
             return;
         }
         let was_broken = self.session.is_broken();
@@ -188,6 +193,7 @@ fn talk(server: &ServerTerms, client: &ClientTerms, room: usize, script: &[u8]) 
             4 => ends[from].close(&mut tray),
             kind => {
                 is_honest = false;
+                ends[1 - from].is_fooled = true;
                 tamper(&mut ends[from].wire, kind, n, &mut script);
             }
         }
