@@ -144,6 +144,39 @@ on_both_drivers! {
         gateway.stop();
     }
 
+    /// Each of those who wait has a turn before anybody has another, in the order they came.
+    fn callers_have_turns_in_a_queue(driver: &str) {
+        let origin = Origin::new();
+        let consumers = ["acme", "beta", "carl"].map(|name| {
+            format!("[consumer.{name}]\napi_keys = [\"{}\"]\n", hashed(name))
+        });
+        let (gateway, admin) = with_admin(driver, 1, &format!(
+            "[auth.keys]\nmethod = \"api_key\"\n{}[upstream.slow]\nendpoints = [\"{}\"]\n\
+             [route.a]\nauth = \"keys\"\nto = \"slow\"\n\
+             concurrency = {{ limit = 1, queue = 9, wait = \"60s\" }}\n",
+            consumers.concat(), origin.address()));
+        let mut clients = Vec::new();
+        for (n, name) in
+            ["acme", "acme", "acme", "acme", "beta", "carl", "beta"].into_iter().enumerate()
+        {
+            let path = format!("/{n}");
+            clients.push(begin(&gateway, &path, &[&format!("X-Api-Key: {name}")]));
+            let count = n as f64 + 1.0;
+            eventually("it is there or waits", || {
+                numbers(&admin).value("busbar_requests_in_flight", &[]) == count
+            });
+        }
+        let mut up = origin.accept();
+        let order = [(); 7].map(|()| {
+            let head = up.head();
+            up.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
+            head.as_bytes()[5] - b'0'
+        });
+        assert_eq!(order, [0, 1, 4, 5, 2, 6, 3]);
+        clients.iter_mut().for_each(|client| assert_eq!(client.answer().unwrap().status, 200));
+        gateway.stop();
+    }
+
     /// In the service, and in the queue.
     fn who_hangs_up_frees_a_place(driver: &str) {
         let slow = Slow::default();
@@ -185,7 +218,10 @@ on_both_drivers! {
         let mut first = begin(&gateway, "/a", &[]);
         slow.has(1);
         let mut waiting = crowd(&gateway, 4, "/a");
-        gateway.rewrite(&format!("{text}timeout = \"9s\"\n"));
+        // Nor does another limit that is put before it.
+        let beside = text.replace("concurrency = {", "concurrency = [{ limit = 50, per = \
+                                   \"upstream\", queue = 3 }, {").replace("15s\" }", "15s\" }]");
+        gateway.rewrite(&beside);
         gateway.reload();
         waiting.extend(crowd(&gateway, 2, "/a"));
         assert_eq!(get(&gateway.address(), "/open").status, 200);

@@ -158,6 +158,14 @@ respond = "c"
         assert_eq!(left(&gateway, &["client=127.0.0.1", "route=route"]), by_client[1..]);
         let shown = left(&gateway, &["consumer=acme"]);
         assert!(shown.contains(&("plan.gold".to_owned(), 0)), "{shown:?}");
+        // A claim's text needs no quotes; what is shown after a reset is what is left then.
+        for value in ["claim:tenant=y", "claim:tenant=\"y\""] {
+            assert!(left(&gateway, &[value]).contains(&of("route.claim")), "{value}");
+        }
+        let left_then = left(&gateway, &["consumer=acme", "--reset"]);
+        assert!(left_then.contains(&("plan.gold".to_owned(), 3)), "{left_then:?}");
+        let left_then = left(&gateway, &["claim:tenant=y", "--reset"]);
+        assert!(left_then.contains(&("route.claim".to_owned(), 2)), "{left_then:?}");
         gateway.stop();
     }
 
@@ -176,6 +184,14 @@ respond = "c"
         for args in [["limits", "client=somebody"], ["limits", "consumer=acme"]] {
             let ran = run(gateway.dir.path(), &[&args[..], &["--socket", &socket]].concat());
             assert_eq!((ran.code, ran.out.as_str()), (Some(1), ""), "{args:?}: {}", ran.err);
+        }
+        // Those that there are, are named; nobody is asked for twice.
+        for (args, code, says) in [
+            (["limits", "consumer=acme"].as_slice(), 1, "they count by client; by header:X-Tenant"),
+            (&["limits", "header:a=b", "header:a=c"], 2, "header:a is there twice"),
+        ] {
+            let ran = run(gateway.dir.path(), &[args, &["--socket", &socket]].concat());
+            assert!(ran.code == Some(code) && ran.err.contains(says), "{args:?}: {}", ran.err);
         }
         gateway.stop();
     }
@@ -206,8 +222,12 @@ respond = "c"
         let gateway = Gateway::two(driver, &format!(
             "[listener.web]\naddress = \"127.0.0.1:PORT\"\nrate_limit = \"9/m\"\n\
              [all]\nrate_limit = \"8/m\"\n[upstream.s]\nendpoints = [\"{address}\"]\n\
-             [route.a]\nauth = \"none\"\nto = \"s\"\nrate_limit = [\"7/m\", \"6/m\"]\n"));
-        let answer = with(&gateway, "/", &[]);
+             [auth.keys]\nmethod = \"api_key\"\n[plan.gold]\nrate_limit = [\"5/m\", \"4/m\"]\n\
+             [consumer.acme]\nplan = \"gold\"\napi_keys = [\"{}\"]\n\
+             [route.a]\nauth = \"keys\"\nto = \"s\"\n\
+             rate_limit = [\"7/m\", \"6/m\", {{ rate = \"3/m\", per = \"consumer\" }}]\n",
+            hashed("acme")));
+        let answer = with(&gateway, "/", &["X-Api-Key: acme"]);
         assert_eq!(answer.status, 200);
         let name = |value: &str| value.split('"').nth(1).unwrap().to_owned();
         let mut names = ["ratelimit-policy", "ratelimit"].map(|field| {
@@ -216,8 +236,64 @@ respond = "c"
             names.sort();
             names
         });
-        let expect = ["client-60s", "client-60s-2", "client-60s-3", "listener-client-60s", "own"];
+        let expect = ["client-60s", "client-60s-2", "client-60s-3", "consumer-60s",
+                      "listener-client-60s", "own", "plan-consumer-60s", "plan-consumer-60s-2"];
         names.iter_mut().for_each(|names| assert_eq!(*names, expect));
+        gateway.stop();
+    }
+
+    /// A reload that leaves a limit as it was leaves its counts, whatever comes, goes or changes
+    /// places beside it.
+    fn counts_are_a_limits_own(driver: &str) {
+        let text = |own: &str, plan: &str| format!(
+            "[auth.keys]\nmethod = \"api_key\"\n[plan.gold]\nrate_limit = [{plan}]\n\
+             [consumer.acme]\nplan = \"gold\"\napi_keys = [\"{}\"]\n\
+             [route.a]\npath = \"/a\"\nauth = \"none\"\nrespond = \"a\"\nrate_limit = [{own}]\n\
+             [route.b]\npath = \"/b\"\nauth = \"keys\"\nrespond = \"b\"\n", hashed("acme"));
+        let tenant = "{ rate = \"3/h\", per = \"header:X-Tenant\" }";
+        let gateway = Gateway::two(driver, &text(&format!("{tenant}, \"900/m\""), "\"3/h\""));
+        let found = [("/a", "X-Tenant: a"), ("/b", "X-Api-Key: acme")];
+        let next = |expect: u16| found.map(|(path, line)| {
+            assert_eq!(with(&gateway, path, &[line]).status, expect, "{path}");
+        });
+        next(200);
+        let rest = tenant.replace("X-Tenant", "X-Other");
+        for (own, plan) in [
+            (format!("\"900/m\", {tenant}"), "\"800/s\", \"3/h\""),
+            (format!("{rest}, \"700/s\", {}", tenant.replace("X-T", "x-t")), "\"3/h\""),
+        ] {
+            gateway.rewrite(&text(&own, plan));
+            gateway.reload();
+            next(200);
+        }
+        next(429);
+        gateway.stop();
+    }
+
+    /// Behind a proxy that is trusted, a listener's limit counts those whom it names; what anybody
+    /// else says of itself is nothing.
+    fn a_listeners_limit_behind_a_trusted_proxy(driver: &str) {
+        let text = "[listener.web]\naddress = \"127.0.0.1:PORT\"\nrate_limit = \"2/h\"\n\
+                    [route.a]\nauth = \"none\"\nrespond = \"a\"\n";
+        let gateway = Gateway::two(driver,
+            &format!("[server]\ntrusted_proxies = [\"127.0.0.1\"]\n{text}"));
+        for (line, expect) in [
+            ("X-Forwarded-For: 192.0.2.1", [200, 200, 429]),
+            ("X-Forwarded-For: 203.0.113.9, 192.0.2.1", [429; 3]),
+            ("X-Forwarded-For: 192.0.2.1, 203.0.113.9", [200, 200, 429]),
+            // IPv6 counts by network; a proxy that names nobody is the client.
+            ("X-Forwarded-For: 2001:db8::1", [200, 200, 429]),
+            ("X-Forwarded-For: 2001:db8::2", [429; 3]),
+            ("X-Forwarded-For: nobody", [200, 200, 429]),
+        ] {
+            assert_eq!(statuses(&gateway, "/", &[line], 3), expect, "{line}");
+        }
+        gateway.stop();
+        let gateway = Gateway::two(driver, text);
+        let forged = [1, 2, 3].map(|n| {
+            with(&gateway, "/", &[&format!("X-Forwarded-For: 192.0.2.{n}")]).status
+        });
+        assert_eq!(forged, [200, 200, 429]);
         gateway.stop();
     }
 
@@ -275,6 +351,53 @@ fn a_dry_run_of_a_listener_is_counted() {
     let found = ["/a", "/a", "/nothing"].map(|path| with(&gateway, path, &[]).status);
     assert_eq!(found, [200, 200, 404]);
     assert_eq!(numbers(&admin).value("busbar_rate_limit_dry_run_total", &[]), 2.0);
+    gateway.stop();
+}
+
+/// More callers than the table has room for: who was counted stays counted, and who is new passes
+/// or not, as the limit says.
+#[test]
+fn when_all_places_are_taken() {
+    let limit = "{ rate = \"1/h\", per = \"header:X-Tenant\"";
+    let text = format!(
+        "[server]\nlimit_keys = 1000\n\
+         [route.open]\npath = \"/open\"\nauth = \"none\"\nrespond = \"o\"\n\
+         rate_limit = {limit} }}\n\
+         [route.shut]\npath = \"/shut\"\nauth = \"none\"\nrespond = \"s\"\n\
+         rate_limit = {limit}, when_full = \"refuse\" }}\n"
+    );
+    let (gateway, admin) = with_admin("uring", 2, &text);
+    let mut client = Client::connect(&gateway.address());
+    let mut all = |path: &str, name: &str, count: usize| -> Vec<Answer> {
+        let mut answers = Vec::new();
+        for from in (0..count).step_by(100) {
+            let one = |n| asking(path, &[&format!("X-Tenant: {name}{n}")]);
+            client.send((from..from + 100).map(one).collect::<String>());
+            answers.extend((0..100).map(|_| client.answer().unwrap()));
+        }
+        answers
+    };
+    let of = |answers: &[Answer], status| answers.iter().filter(|a| a.status == status).count();
+    assert_eq!(of(&all("/open", "honest", 100), 200), 100);
+    let shut = all("/shut", "honest", 100);
+    assert_eq!(of(&shut, 200), 100);
+    // 4096 places, some of which are seldom chosen by chance.
+    assert_eq!(of(&all("/open", "stranger", 9000), 200), 9000);
+    let new = all("/shut", "new", 100);
+    let full: Vec<&Answer> = new.iter().filter(|answer| answer.status == 429).collect();
+    assert!(full.len() >= 90 && full.len() + of(&new, 200) == 100, "{}", full.len());
+    for answer in &full {
+        let fields = ["retry-after", "ratelimit"].map(|name| answer.field(name));
+        assert_eq!((&*answer.problem(), fields), ("rate-limited", [Some("1"), None]));
+    }
+    let labels = [("route", "shut"), ("reason", "limits_full")];
+    let counted = numbers(&admin).value("busbar_policy_refusals_total", &labels);
+    assert_eq!(counted, full.len() as f64);
+    // Those who find no place are not counted.
+    assert!(of(&all("/open", "new", 100), 200) == 100 && of(&all("/open", "new", 100), 200) >= 90);
+    for path in ["/open", "/shut"] {
+        assert_eq!(of(&all(path, "honest", 100), 429), 100, "{path}");
+    }
     gateway.stop();
 }
 

@@ -37,7 +37,10 @@ impl Limits {
                 fail(self.json, &why);
                 return exit::USAGE;
             };
-            parts.insert(name.to_owned(), json!(value));
+            if parts.insert(name.to_owned(), json!(value)).is_some() {
+                fail(self.json, &format!("busbar: {name} is there twice; one at a time"));
+                return exit::USAGE;
+            }
         }
         let source = Source { file: self.config, set: Vec::new() };
         let path = match self.socket {

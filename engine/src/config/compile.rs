@@ -60,7 +60,7 @@ pub(super) fn compile(checked: Checked, sources: &Diagnostics) -> Snapshot {
         consumers: access.consumers.clone(),
         auths: access.auths.into(),
         limits: None,
-        permits: access.cells.into(),
+        permits: access.cells.all.into(),
         routers: routers.into(),
         keys: Default::default(),
         origin_tables: marks::tables(&chains, sources),

@@ -37,12 +37,19 @@ pub(super) struct Access {
     /// By the number that consumers' plans have.
     plans: Option<Arc<PlanLimits>>,
     plan_concurrency: Option<Arc<PlanConcurrency>>,
-    pub(super) cells: Vec<PermitCell>,
+    pub(super) cells: Cells,
     /// Names by id.
     upstreams: Vec<String>,
     /// Fields that only policies write, on whatever route.
     identity: Vec<EditName>,
     shared: Shared,
+}
+
+/// What concurrency limits count in, once each.
+#[derive(Debug, Default)]
+pub(super) struct Cells {
+    pub(super) all: Vec<PermitCell>,
+    by_id: BTreeMap<u64, usize>,
 }
 
 /// Policies of a layer are the same for each of its routes.
@@ -68,7 +75,7 @@ pub(super) fn check(
         auths: Vec::new(),
         plans: None,
         plan_concurrency: None,
-        cells: Vec::new(),
+        cells: Cells::default(),
         upstreams: model.upstreams.iter().map(|upstream| upstream.name.clone()).collect(),
         identity: Vec::new(),
         shared: Shared::default(),
@@ -95,7 +102,7 @@ pub(super) fn check(
     if plans.iter().any(|limits| !limits.is_empty()) {
         access.plans = Some(Arc::new(PlanLimits { by_plan: plans.into() }));
     }
-    let of_plan = |plan: &model::Plan, cells: &mut Vec<PermitCell>| {
+    let of_plan = |plan: &model::Plan, cells: &mut Cells| {
         let layer = format!("[plan.{}]", plan.name);
         let limits = plan.concurrency.iter().enumerate();
         let limits = limits.map(|(i, limit)| {
@@ -123,7 +130,7 @@ fn concurrency_policy(
     limit: &model::Concurrency,
     layer: &str,
     id: u64,
-    cells: &mut Vec<PermitCell>,
+    cells: &mut Cells,
 ) -> Concurrency {
     let per = match limit.per {
         PerRequests::Route => concurrency::Per::Route,
@@ -137,13 +144,13 @@ fn concurrency_policy(
         queue: limit.queue,
         permits: None,
     };
-    let number = cells.iter().position(|known| known.id == id).unwrap_or_else(|| {
-        cells.push(cell);
-        cells.len() - 1
+    let number = *cells.by_id.entry(id).or_insert_with(|| {
+        cells.all.push(cell);
+        cells.all.len() - 1
     });
     // Workers find their desks by it after a reload.
     debug_assert!(
-        (cells[number].limit, cells[number].queue) == (limit.limit, limit.queue),
+        (cells.all[number].limit, cells.all[number].queue) == (limit.limit, limit.queue),
         "one limit for each id"
     );
     Concurrency {
@@ -490,8 +497,7 @@ fn kind(
     }
 }
 
-/// A limit as a policy. The name of its layer and its place there are what its counts hang on.
-/// `told` are the names that clients are told, of those limits that one request may meet.
+/// A limit as a policy. `told` is of all limits that one request may meet.
 fn rate_policy(
     limit: &RateLimit,
     layer: &str,
@@ -505,7 +511,7 @@ fn rate_policy(
         _ => format!("{}-{}", layer.trim_matches(['[', ']']), index + 1),
     };
     rate_limit::RateLimit::new(rate_limit::Source {
-        id: id_of(&(layer, index)),
+        id: told.id(layer, by, limit.time),
         name,
         told: told.name(by, limit.time),
         rate,
@@ -518,17 +524,26 @@ fn rate_policy(
     })
 }
 
-/// Names of limits in `RateLimit-Policy`. No two that one request meets are the same: listeners'
-/// and plans' begin with what they are, and the second of a kind has its number.
+/// Names of limits in `RateLimit-Policy`, and ids. No two that one request meets are the same:
+/// listeners' and plans' names begin with what they are, and the second of a kind has its number.
 #[derive(Debug, Default)]
 struct Told {
     kind: Option<&'static str>,
     taken: BTreeSet<String>,
+    ids: BTreeSet<u64>,
 }
 
 impl Told {
     fn of(kind: &'static str) -> Told {
         Told { kind: Some(kind), ..Told::default() }
+    }
+
+    /// What its counts hang on: its layer, its parts and its time, and its number where a layer
+    /// says two of a kind. Other limits beside it may come, go and change places.
+    fn id(&mut self, layer: &str, by: &[By], time: std::time::Duration) -> u64 {
+        let parts: Vec<_> = by.iter().map(By::parts).collect();
+        let mut ids = (0..).map(|number: u32| id_of(&(layer, &parts, time, number)));
+        ids.find(|id| self.ids.insert(*id)).expect("there are more numbers than limits")
     }
 
     fn name(&mut self, by: &[By], time: std::time::Duration) -> String {
@@ -614,23 +629,25 @@ impl Access {
         if let Some(plans) = self.plan_concurrency.as_ref().filter(|_| identify.is_some()) {
             policies.push(AnyPolicy::PlanConcurrency(plans.clone()));
         }
-        let mut taken = BTreeSet::new();
+        let mut taken = BTreeMap::new();
         for (setting, _, layer) in effective.all(known::CONCURRENCY) {
             let Setting::Concurrency(limits) = setting else { continue };
             let layer = layer_name(layer, route, chains);
             for (index, limit) in limits.iter().enumerate() {
+                // By its number among its kind: others may come, go and change places.
+                let number = limits[..index].iter().filter(|l| l.per == limit.per).count();
                 let id = match limit.per {
-                    PerRequests::Route => id_of(&(&layer, "route", index, &route.name)),
-                    PerRequests::Consumer => id_of(&(&layer, "concurrency", index)),
+                    PerRequests::Route => id_of(&(&layer, "route", number, &route.name)),
+                    PerRequests::Consumer => id_of(&(&layer, "concurrency", number)),
                     PerRequests::Upstream => id_of(&("upstream", &upstream)),
                 };
                 let policy = concurrency_policy(limit, &layer, id, &mut self.cells);
                 // A request takes one place of an upstream, however often its layers say so.
-                if taken.insert(policy.number) {
-                    policies.push(policy.into());
-                }
+                taken.entry(policy.number).or_insert(policy);
             }
         }
+        // All routes take places in one order, so that no two that wait hold each other's.
+        policies.extend(taken.into_values().map(AnyPolicy::from));
         drops.sort_by(|a, b| a.text.cmp(&b.text));
         drops.dedup();
         Chain::new(policies, drops, answer_drops)

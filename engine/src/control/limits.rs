@@ -1,6 +1,6 @@
 //! The table of rate limits: one for the life of the process, so that counts survive reloads.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -111,24 +111,27 @@ impl Limits {
 
 /// What the limits of a configuration have counted of somebody; `query` is
 /// `{ "parts": { "client": "203.0.113.7" }, "reset": false }`. Those are shown whose parts are all
-/// given; one by route that is given no route, for each.
+/// given; one by route that is given no route, for each. With `reset`, as they are then.
 pub fn look(snapshot: &Snapshot, query: &str, now: Mono) -> Result<Value, String> {
     let query: Value = serde_json::from_str(query).map_err(|e| format!("not JSON: {e}"))?;
     let parts = query["parts"].as_object().ok_or("`parts` are a table")?;
     let mut given = Vec::new();
     for (name, value) in parts {
         let value = value.as_str().ok_or_else(|| format!("`{name}` is a text"))?;
-        given.push(Given::of(name, value)?);
+        given.push(match name.starts_with("claim:") {
+            true => Given::of(name, &as_json(value))?,
+            false => Given::of(name, value)?,
+        });
     }
     let is_reset = query["reset"].as_bool().unwrap_or_default();
     let Some(table) = &snapshot.limits else { return Err("there are no rate limits".to_owned()) };
     let mut shown = BTreeMap::new();
     for (route, limit) in rate_limits(snapshot) {
         let Some(hash) = limit.key_of(table, &given, route) else { continue };
-        let state = table.look(hash, limit.rate(), now);
         if is_reset {
             table.reset(hash);
         }
+        let state = table.look(hash, limit.rate(), now);
         let of = if limit.is_by_route() {
             format!("{} of {route}", limit.name())
         } else {
@@ -145,8 +148,20 @@ pub fn look(snapshot: &Snapshot, query: &str, now: Mono) -> Result<Value, String
         shown.insert((of, limit.text()), json);
     }
     match shown.is_empty() {
-        true => Err("no limit counts by exactly these; name more or fewer parts".to_owned()),
+        true => {
+            let all = rate_limits(snapshot).into_iter().map(|(_, limit)| limit.parts());
+            let all: Vec<String> = BTreeSet::from_iter(all).into_iter().collect();
+            Err(format!("no limit counts by exactly these; they count by {}", all.join("; by ")))
+        }
         false => Ok(json!({ "limits": shown.into_values().collect::<Vec<_>>() })),
+    }
+}
+
+/// A claim's value as a token has it: what is no JSON was meant as a text.
+fn as_json(value: &str) -> String {
+    match serde_json::from_str::<Value>(value) {
+        Ok(_) => value.to_owned(),
+        Err(_) => Value::from(value).to_string(),
     }
 }
 

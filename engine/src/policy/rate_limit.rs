@@ -137,9 +137,18 @@ impl RateLimit {
 
     /// `10 in 1s by client`.
     pub fn text(&self) -> String {
-        let Source { count, time, by, .. } = &self.source;
-        let by: Vec<&str> = by.iter().map(By::word).collect();
-        format!("{count} in {}s by {}", time.as_secs(), by.join(" and "))
+        let Source { count, time, .. } = &self.source;
+        format!("{count} in {}s by {}", time.as_secs(), self.parts())
+    }
+
+    /// `route and header:X-Tenant`, as operators name them.
+    pub fn parts(&self) -> String {
+        let part = |by: &By| match by {
+            By::Header(name) => format!("header:{}", name.text),
+            By::Claim(name) => format!("claim:{name}"),
+            By::Client | By::Consumer | By::Route => by.word().to_owned(),
+        };
+        self.source.by.iter().map(part).collect::<Vec<_>>().join(" and ")
     }
 
     /// The key of somebody of whom these parts are known, and no others. `None`: the limit counts
@@ -261,6 +270,16 @@ impl By {
             By::Claim(_) => "claim",
         }
     }
+
+    /// Its word, and the name that stands behind it.
+    pub fn parts(&self) -> (&'static str, Option<String>) {
+        let name = match self {
+            By::Header(name) => Some(name.text.to_ascii_lowercase()),
+            By::Claim(name) => Some(name.to_string()),
+            By::Client | By::Consumer | By::Route => None,
+        };
+        (self.word(), name)
+    }
 }
 
 impl Policy for RateLimit {
@@ -279,11 +298,9 @@ impl Policy for RateLimit {
     }
 
     fn tell(&self, out: &mut String) {
-        let Source { name, count, time, by, dry_run, .. } = &self.source;
-        let by: Vec<&str> = by.iter().map(By::word).collect();
+        let Source { name, dry_run, .. } = &self.source;
         let dry = if *dry_run { ", dry run" } else { "" };
-        let seconds = time.as_secs();
-        let _ = write!(out, "{count} in {seconds}s by {}, of {name}{dry}", by.join(" and "));
+        let _ = write!(out, "{}, of {name}{dry}", self.text());
     }
 }
 

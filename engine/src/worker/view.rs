@@ -1,5 +1,6 @@
 //! One worker's use of a snapshot: the frozen part and, beside it, what this worker does with it.
 
+use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -36,10 +37,11 @@ fn desks(
     bells: &Rc<Bells>,
     before: Option<&View>,
 ) -> Box<[Rc<Desk>]> {
+    let ids = before.iter().flat_map(|b| b.snapshot.permits.iter().map(|cell| cell.id));
+    let known: BTreeMap<u64, &Rc<Desk>> =
+        ids.zip(before.iter().flat_map(|b| b.desks.iter())).collect();
     let known = |cell: &PermitCell, permits: &Arc<Permits>| {
-        let before = before?;
-        let at = before.snapshot.permits.iter().position(|known| known.id == cell.id)?;
-        before.desks.get(at).filter(|desk| desk.is_at(permits)).cloned()
+        known.get(&cell.id).filter(|desk| desk.is_at(permits)).map(|desk| Rc::clone(desk))
     };
     let desk = |cell: &PermitCell| {
         let permits = cell.permits.as_ref().expect("control gives them before it publishes");

@@ -1,6 +1,7 @@
 //! Who may call: what several routes share, and what is never left out.
 
 use super::*;
+use crate::policy::AnyPolicy;
 
 #[test]
 fn routes_share_the_one_count_of_their_upstream() {
@@ -19,6 +20,29 @@ fn routes_share_the_one_count_of_their_upstream() {
         "limit = 3, queue = 1, per = \"upstream\", wait",
     );
     assert_eq!(report(&other).len(), 1, "{:?}", report(&other));
+}
+
+/// One that holds a place and waits for another's never waits for somebody who does the same the
+/// other way round.
+#[test]
+fn routes_take_their_places_in_one_order() {
+    let (upstream, consumer) = ("{ limit = 1, per = \"upstream\" }", "{ limit = 1 }");
+    let consumer = consumer.replace(" }", ", per = \"consumer\" }");
+    let snapshot = good(&format!(
+        "[all]\nauth = \"f\"\nconcurrency = [{consumer}, {upstream}]\n\
+        [auth.f]\nmethod = \"forward\"\nto = \"http://a:1/\"\n\
+        [route.a]\npath = \"/a\"\nto = \"b\"\nconcurrency = {upstream}\n\
+        [route.b]\npath = \"/b\"\nto = \"b\"\nconcurrency = {{ limit = 9 }}\n\
+        [upstream.b]\nendpoints = [\"h:1\"]\n"
+    ));
+    for route in &snapshot.routes {
+        let numbers = route.policies.policies().iter().filter_map(|policy| match policy {
+            AnyPolicy::Concurrency(limit) => Some(limit.number),
+            _ => None,
+        });
+        let numbers: Vec<u32> = numbers.collect();
+        assert!(numbers.len() >= 2 && numbers.is_sorted(), "{} {numbers:?}", route.name);
+    }
 }
 
 #[test]
