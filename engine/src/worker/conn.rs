@@ -123,6 +123,9 @@ pub fn serve(
         };
         if conn.stream.is_tls() && next != Next::Reset {
             conn.stream.farewell();
+            if conn.stream.is_blocked() {
+                Box::pin(said(conn)).await; // boxed as the others are
+            }
         }
         let is_cut_off = match next {
             // A plain close with unread input would reset the answer away, and so would a byte
@@ -301,10 +304,23 @@ fn not_http(conn: &Conn) -> Next {
     Next::Linger
 }
 
+/// Waits until the kernel has taken the goodbye, too: without it the end of an answer may be none.
+async fn said(conn: &Conn) {
+    conn.watch.lingers();
+    let end = rt::now().after(LINGER_TOTAL_MAX);
+    while rt::now() < end {
+        conn.watch.arm(rt::cached_now().after(LINGER_MAX));
+        if conn.stream.writable(&conn.watch).await.is_err() || conn.stream.flush() != Some(false) {
+            return;
+        }
+    }
+}
+
 /// Lets the client read its answer: no more is sent, what still comes is discarded, for a
-/// bounded while (RFC 9112 §9.6). Holds no buffer while it waits.
+/// bounded while (RFC 9112 §9.6). Holds no buffer while it waits. Nothing of it is deciphered.
 async fn linger(conn: &Conn) {
     conn.stream.shut(Shut::Write);
+    let stream = conn.stream.stream();
     conn.watch.lingers();
     let mut now = rt::now();
     let end = now.after(LINGER_TOTAL_MAX);
@@ -312,7 +328,7 @@ async fn linger(conn: &Conn) {
     let mut discarded = 0;
     conn.watch.arm(now.after(LINGER_MAX));
     while discarded < LINGER_BYTES_MAX {
-        match conn.stream.readable(&conn.watch).await {
+        match stream.readable(&conn.watch).await {
             Ok(()) => {}
             Err(Stop::Expired) => {
                 now = rt::now();
@@ -326,7 +342,7 @@ async fn linger(conn: &Conn) {
             Err(_) => return,
         }
         let mut buf = conn.w.bufs.lease();
-        match conn.stream.try_read(buf.room()) {
+        match stream.try_read(buf.room()) {
             Ok(0) => return,
             Ok(n) => discarded += n,
             Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}

@@ -258,6 +258,12 @@ impl Wire {
         self.tls.as_ref().is_some_and(|tls| !tls.machine.borrow().pending.is_empty())
     }
 
+    /// Sends what waits; whether all of it went. `None`: the stream broke.
+    pub fn flush(&self) -> Option<bool> {
+        let Some(tls) = &self.tls else { return Some(true) };
+        tls.machine.borrow_mut().flush(&self.stream).ok()
+    }
+
     /// Waits for what a handshake waits for.
     pub async fn shaken(&self, watch: &Watch) -> Result<(), Stop> {
         match self.is_blocked() {
