@@ -217,6 +217,8 @@ on_both_drivers! {
 /// What testssl finds that is no fault of the gateway's: nobody it knows vouches for our authority,
 /// which says nowhere what it has revoked; and its own openssl has no GOST.
 const EXCEPT: [&str; 3] = ["cert_chain_of_trust", "cert_revocation", "engine_problem"];
+/// What it sometimes can't look at on a busy machine (`tls::openssl_resumes` does).
+const UNSEEN: (&str, &str) = ("sessionresumption_ticket", "WARN");
 
 /// By another program's judgement there is nothing above LOW.
 #[test]
@@ -232,7 +234,8 @@ fn testssl_finds_nothing() {
     let is_bad =
         |severity: &str| matches!(severity, "MEDIUM" | "HIGH" | "CRITICAL" | "WARN" | "FATAL");
     let bad = found.iter().filter(|(id, severity, _)| {
-        is_bad(severity) && !EXCEPT.iter().any(|known| id.starts_with(known))
+        let is_unseen = (id.as_str(), severity.as_str()) == UNSEEN;
+        is_bad(severity) && !is_unseen && !EXCEPT.iter().any(|known| id.starts_with(known))
     });
     let bad: Vec<_> = bad.collect();
     assert!(found.len() > 60 && bad.is_empty(), "of {}: {bad:#?}", found.len());
