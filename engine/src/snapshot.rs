@@ -244,6 +244,15 @@ pub struct Listener {
     pub https_redirect: Option<u16>,
 }
 
+impl Listener {
+    /// Who is asked for what on it: connections under another one are of another listener, in
+    /// truth. `None`: it speaks no TLS.
+    #[inline]
+    pub fn ticket_key(&self) -> Option<&crate::tls::Digest> {
+        self.tls.as_ref().map(|terms| &terms.ticket_key)
+    }
+}
+
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Balance {
     /// Weighted round robin.

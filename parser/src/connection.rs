@@ -208,6 +208,7 @@ const FORBIDDEN_PREFIXES: &[&str] = &[
     "proxy-",
     "x-forwarded-",
     "x-consumer-",
+    "x-client-cert-",
     "sec-",
     "access-control-",
     "x-original-",

@@ -374,6 +374,8 @@ mod section_7_chunked {
             "x_forwarded_proto",
             "X-Forwarded",
             "X-Consumer-Name",
+            "X-Client-Cert-Subject",
+            "x_client_cert_san",
             "x_consumer_name",
             "X_Real_IP",
             "Connection",

@@ -82,6 +82,18 @@ on_both_drivers! {
         assert_eq!(field(&answer.text(), "x-forwarded-for"), Some("203.0.113.7"));
     }
 
+    /// A balancer that does not say whose a connection is lends it none of its own trust.
+    fn a_header_without_an_address_is_nobodys(driver: &str) {
+        let gateway = Gateway::two(driver, &config("127.0.0.1", &to_mirror()));
+        for header in [UNKNOWN.into(), v2(1, 0, &[]), v2(0, 0, &[])] {
+            let mut client = Client::connect(&gateway.address());
+            client.send(&header);
+            let answer =
+                client.ask("GET / HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: 6.6.6.6\r\n\r\n");
+            assert_eq!(field(&answer.text(), "x-forwarded-for"), Some("127.0.0.1"), "{header:?}");
+        }
+    }
+
     /// Header and hello in one packet, and each byte of the header in its own.
     fn it_stands_before_tls(driver: &str) {
         let secure = Secure::start(driver, "", "[route.a]\nrespond = \"a\"\n");

@@ -279,6 +279,36 @@ on_both_drivers! {
         assert_eq!((said.code, said.out.as_str()), (Some(0), "hello"), "{said:#?}");
     }
 
+    /// Its end was read with its last request: nothing more of it is waited for.
+    fn a_farewell_in_the_requests_packet_ends_the_connection_at_once(driver: &str) {
+        let secure = Secure::start(driver, "", HELLO);
+        for version in VERSIONS {
+            let mut client = secure.connect(&secure.believing(version));
+            assert_eq!(client.ask(ASK).text(), "hello");
+            client.send_and_end(ASK);
+            assert_eq!(client.answer().unwrap().text(), "hello");
+            assert_eq!(client.ends(), End::Closed, "{version:?}");
+        }
+    }
+
+    /// RFC 6797 §7.2; and who is asked for what has changed, so they are another listener's.
+    fn plain_connections_from_before_learn_nothing_of_hsts_and_end(driver: &str) {
+        let secure = Secure::start(driver, ", hsts = \"1d\"", HELLO);
+        let port = secure.gateway.port;
+        let tls = std::fs::read_to_string(secure.gateway.file()).unwrap();
+        let plain: String = tls.lines().filter(|l| !l.starts_with("tls = ")).map(|l| format!("{l}\n")).collect();
+        std::fs::write(secure.gateway.file(), plain).unwrap();
+        secure.gateway.reload();
+        let mut before = Client::connect(&format!("127.0.0.1:{port}"));
+        assert_eq!(before.ask(ASK).text(), "hello");
+        std::fs::write(secure.gateway.file(), &tls).unwrap();
+        secure.gateway.reload();
+        let answer = before.ask(ASK);
+        assert_eq!((answer.text().as_str(), answer.field("strict-transport-security")), ("hello", None));
+        assert_eq!(answer.field("connection"), Some("close"));
+        assert_eq!(before.ends(), End::Closed);
+    }
+
     fn a_client_that_has_said_all_is_answered(driver: &str) {
         let origin = Origin::new();
         let secure = Secure::start(driver, "", &origin_route(&origin, ""));

@@ -144,6 +144,25 @@ on_both_drivers! {
         }
     }
 
+    /// The end of its stream is all that a tunnel has, so one that broke has none.
+    fn a_broken_tunnel_is_not_said_to_have_ended(driver: &str) {
+        let origin = Origin::new();
+        let secure = Secure::start(driver, "", &route(&origin));
+        for version in VERSIONS {
+            let mut client = secure.connect(&secure.believing(version));
+            client.send("GET /ws HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\n\
+                         Upgrade: websocket\r\n\r\n");
+            let mut up = origin.accept();
+            up.head();
+            up.send("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\n\
+                     Upgrade: websocket\r\n\r\nhalf");
+            assert_eq!(client.head().unwrap().status, 101);
+            assert_eq!(client.exactly(4).unwrap(), b"half");
+            up.reset();
+            assert_ne!(client.ends(), End::Closed, "{version:?}");
+        }
+    }
+
     fn a_websocket_is_tunnelled(driver: &str) {
         let origin = Origin::new();
         let secure = Secure::start(driver, "", &route(&origin));

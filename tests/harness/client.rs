@@ -112,6 +112,19 @@ impl Client {
         self
     }
 
+    /// The last bytes and the farewell in one packet; over TLS, after the handshake.
+    pub fn send_and_end(&mut self, bytes: impl AsRef<[u8]>) -> &mut Client {
+        let tls = self.tls.as_mut().expect("over TLS");
+        tls.writer().write_all(bytes.as_ref()).expect("it has room");
+        tls.send_close_notify();
+        let mut out = Vec::new();
+        while tls.wants_write() {
+            tls.write_tls(&mut out).expect("memory");
+        }
+        self.stream.write_all(&out).expect("the gateway reads");
+        self
+    }
+
     fn more(&mut self) -> Result<usize, End> {
         let mut part = [0; 65536];
         match self.read(&mut part) {

@@ -12,6 +12,8 @@ use tokio::time::Instant;
 /// An editor writes, renames and sets modes; Kubernetes swaps a symlink. All of that is one
 /// change, and it is over when nothing happened for this long.
 const SETTLED: Duration = Duration::from_millis(200);
+/// A busy folder does not hold a change back for longer.
+const SETTLED_MAX: Duration = Duration::from_secs(2);
 
 /// Links that one path may lead through, as the kernel has it (path_resolution(7)).
 const LINKS_MAX: usize = 40;
@@ -26,6 +28,8 @@ pub struct Watch {
     digest: u64,
     /// Something happened; settled by then unless more happens.
     settled_at: Option<Instant>,
+    /// Looked at by then, whatever happens.
+    by: Instant,
 }
 
 impl Watch {
@@ -45,8 +49,15 @@ impl Watch {
         let watcher = notify::recommended_watcher(hear)
             .map_err(|e| format!("files can't be watched: {e}"))?;
         let (watched, files_none, digest) = (Vec::new(), Vec::new(), 0);
-        let mut watch =
-            Watch { watcher, events, watched, files: files_none, digest, settled_at: None };
+        let mut watch = Watch {
+            watcher,
+            events,
+            watched,
+            files: files_none,
+            digest,
+            settled_at: None,
+            by: Instant::now(),
+        };
         watch.follow(files);
         Ok(watch)
     }
@@ -64,6 +75,7 @@ impl Watch {
             let _ = self.watcher.watch(fresh, RecursiveMode::NonRecursive);
             // Nothing was heard of it between the reading of its files and now.
             self.settled_at = Some(Instant::now() + SETTLED);
+            self.by = Instant::now() + SETTLED_MAX;
         }
         self.watched = directories;
         if self.files != files {
@@ -82,20 +94,26 @@ impl Watch {
         loop {
             match self.settled_at {
                 None => match self.events.recv().await {
-                    Some(()) => self.settled_at = Some(Instant::now() + SETTLED),
+                    Some(()) => {
+                        self.by = Instant::now() + SETTLED_MAX;
+                        self.settled_at = Some(Instant::now() + SETTLED);
+                    }
                     None => return std::future::pending().await,
                 },
-                Some(at) => match tokio::time::timeout_at(at, self.events.recv()).await {
-                    Ok(_) => self.settled_at = Some(Instant::now() + SETTLED),
-                    Err(_) => {
-                        self.settled_at = None;
-                        let digest = digest(&self.files);
-                        if digest != self.digest {
-                            self.digest = digest;
-                            return;
-                        }
+                Some(at) => {
+                    let is_more = tokio::time::timeout_at(at, self.events.recv()).await.is_ok();
+                    let now = Instant::now();
+                    if is_more && now < self.by {
+                        self.settled_at = Some((now + SETTLED).min(self.by));
+                        continue;
                     }
-                },
+                    self.settled_at = None;
+                    let digest = digest(&self.files);
+                    if digest != self.digest {
+                        self.digest = digest;
+                        return;
+                    }
+                }
             }
         }
     }

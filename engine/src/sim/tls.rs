@@ -97,7 +97,7 @@ pub async fn server(stream: Stream, is_tls: bool) -> Option<Wire> {
 async fn shaken(stream: Stream, session: Session) -> Option<Wire> {
     let mut wire = Wire::plain(stream);
     let is_client = session.is_client();
-    wire.begin_tls(session, Rc::default());
+    wire.begin_tls(session, Rc::default(), [0; 32]);
     if is_client {
         wire.first_flight().ok()?;
     }

@@ -18,6 +18,8 @@ pub struct Identity {
     pub sans: Box<[Box<str>]>,
     /// SHA-256 of the certificate, in lower-case hexadecimal digits.
     pub fingerprint: Box<str>,
+    /// Seconds since 1970, the last that the certificate holds.
+    pub not_after: u64,
 }
 
 impl Identity {
@@ -34,6 +36,7 @@ impl Identity {
             subject: plain(&parsed.subject()?, b"").into(),
             sans: parsed.names().iter().map(|name| text(name).into()).collect(),
             fingerprint: hex(&sha256(der)).into(),
+            not_after: parsed.validity().1,
         })
     }
 }

@@ -29,6 +29,8 @@ const FIRST_FRAGMENT_BYTES_MAX: usize = 4000;
 const FIRST_BYTES: usize = 16 << 10;
 /// What is kept of a message that is not whole. A handshake message has at most 64 KiB.
 const KEPT_BYTES_MAX: usize = 72 << 10;
+/// After the handshake: a record, and a ticket before it that is not whole.
+const KEPT_LATER_MAX: usize = RECORD_BYTES_MAX + (6 << 10);
 /// Of a flight that an alert ends.
 const LAST_RECORDS_MAX: usize = 16;
 
@@ -161,6 +163,7 @@ impl Session {
         if self.is_broken {
             return Err(Error::General("it has failed before".into()));
         }
+        let kept_max = if self.is_handshaking() { KEPT_BYTES_MAX } else { KEPT_LATER_MAX };
         let mut sink = Sink { room, len: 0, spilt: &mut self.spilt };
         let worked = match &mut self.side {
             Side::Server(side) => work(side, cipher, &mut sink, out),
@@ -173,7 +176,7 @@ impl Session {
         let worked = worked.and_then(|worked| {
             self.has_ended |= worked.has_ended;
             let rest = if self.has_ended { &[] } else { &cipher[worked.used..] };
-            if rest.len() > KEPT_BYTES_MAX {
+            if rest.len() > kept_max {
                 return Err(Error::General("a message is too long".into()));
             }
             self.keep(rest);

@@ -119,6 +119,11 @@ impl<C> Local<C> {
         targets.iter().for_each(|target| target.pool.borrow_mut().close());
     }
 
+    /// Whether connections are still made on these terms.
+    pub fn speaks(&self, tls: &Option<Arc<ClientTerms>>) -> bool {
+        *self.tls.borrow() == *tls
+    }
+
     /// No snapshot has this upstream any more: what comes back is dropped.
     pub fn retire(&self) {
         self.targets.borrow().iter().for_each(|t| t.pool.borrow_mut().close());

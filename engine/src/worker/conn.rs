@@ -51,6 +51,8 @@ pub struct Conn {
     pub peer: Option<IpAddr>,
     pub peer_text: AddressText,
     pub(super) place: Place,
+    /// Its proxy does not say whose it is: nothing that it says of clients is believed.
+    pub(super) is_nobodys: bool,
     /// The empty line that may go before a request was read (RFC 9112 §2.2), and nothing since.
     empty_line: Cell<bool>,
 }
@@ -75,6 +77,9 @@ impl Conn {
     /// The value of `Strict-Transport-Security` here; empty: none.
     pub fn hsts<'v>(&self, view: &'v View) -> &'v str {
         let Some(terms) = &self.listener(view).tls else { return "" }; // Fast path.
+        if !self.stream.is_tls() {
+            return ""; // from before its listener spoke TLS (RFC 6797 §7.2)
+        }
         terms.hsts.as_deref().unwrap_or_default()
     }
 
@@ -84,13 +89,18 @@ impl Conn {
 
     /// Whether this connection ends after what it has begun.
     pub fn is_draining(&self) -> bool {
-        self.w.is_draining() || self.place.listening.is_retired()
+        self.w.is_draining()
+            || self.place.listening.is_retired()
+            || self.w.view.borrow().listener(self.place.listening.key).ticket_key()
+                != self.stream.ticket_key()
     }
 
     pub fn is_trusted(&self, view: &View) -> bool {
         let trusted = &view.snapshot.server.trusted_proxies;
         // Fast path: nobody is trusted.
-        !trusted.is_empty() && self.peer.is_some_and(|ip| is_trusted(ip, trusted))
+        !trusted.is_empty()
+            && !self.is_nobodys
+            && self.peer.is_some_and(|ip| is_trusted(ip, trusted))
     }
 }
 
@@ -106,7 +116,8 @@ pub fn serve(
     let peer_text = AddressText::new(peer);
     w.recorder.borrow_mut().whole.connections += 1;
     let stream = Wire::plain(stream);
-    let mut conn = Conn { w, stream, watch, peer, peer_text, place, empty_line: Cell::new(false) };
+    let (is_nobodys, empty_line) = (false, Cell::new(false));
+    let mut conn = Conn { w, stream, watch, peer, peer_text, place, is_nobodys, empty_line };
     async move {
         let over = match conn.is_plain() {
             true => None, // Fast path.
@@ -152,11 +163,18 @@ async fn spells(conn: &Conn) -> Next {
     let mut deadline = rt::now().after(head_timeout);
     let mut head_deadline = Some(deadline);
     loop {
+        if conn.stream.is_mid_record() {
+            // Of a request, maybe: it has a head's time, and a drain waits for it.
+            let head_timeout = conn.listener(&conn.view()).head_timeout; // (not kept over the wait)
+            deadline = deadline.min(rt::cached_now().after(head_timeout));
+            conn.watch.unwatched();
+        } else {
+            conn.watch.idle();
+        }
         conn.watch.arm(deadline);
-        conn.watch.idle();
         // What was sent before the drain began, or together with it, is still served.
         let is_due = || conn.is_draining() && conn.stream.has_unread();
-        if !is_due() && !conn.stream.has_plain() {
+        if !is_due() && !conn.stream.is_ready() {
             // (Not the wire's own wait, whose future would be larger.)
             let readable = conn.stream.stream().readable(&conn.watch).await;
             if readable.is_err() && !is_due() {

@@ -189,7 +189,9 @@ async fn open(
     match stream {
         Ok(stream) => {
             w.recorder.borrow_mut().whole.upstream_connections += 1;
-            let retires = now.after(upstream.pool_lifetime);
+            // Made on terms that a reload has changed meanwhile, it serves this exchange alone.
+            let is_present = local.speaks(&upstream.tls);
+            let retires = if is_present { now.after(upstream.pool_lifetime) } else { Mono(0) };
             Ok((Connection { stream, retires, _counted: counted }, false))
         }
         Err(Stop::Expired) if x.is_past_deadline(rt::now()) => Err((Failure::Deadline, false)),
@@ -222,7 +224,7 @@ async fn secured(
     };
     let mut wire = Wire::plain(stream);
     match Session::client(terms.config.clone(), name) {
-        Ok(session) => wire.begin_tls(session, w.tray()),
+        Ok(session) => wire.begin_tls(session, w.tray(), [0; 32]),
         Err(e) => return Err(failed(&e)),
     }
     let mut shaken = wire.first_flight().map(|()| false);
@@ -233,6 +235,9 @@ async fn secured(
             Err(e) => return Err(failed(&e)),
         }
         if let Err(stop) = wire.shaken(watch).await {
+            if matches!(stop, Stop::Expired | Stop::Broken(_)) {
+                failed(&"it does not answer");
+            }
             return Ok(Err(stop));
         }
         shaken = wire.shake();

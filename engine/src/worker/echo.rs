@@ -65,7 +65,8 @@ async fn read_body(x: &Exchange<'_>) -> Result<Buf, Failure> {
     if x.request.expect_continue {
         const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
         let sent = send(stream, CONTINUE, &[], &[], watch, &mut pace).await;
-        sent.map_err(|s| Failure::of_client(s, Failure::ClientSlow))?;
+        // A part of it may have gone: nothing can be put behind that.
+        sent.map_err(|_| Failure::ClientGone)?;
     }
     let limits = x.conn.listener(x.view).limits;
     let mut body = Body::new(x.request.framing, Out::Data, &limits);

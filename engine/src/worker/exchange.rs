@@ -240,7 +240,7 @@ pub async fn exchange(conn: &Conn, buf: &mut Buf, request: &mut Request) -> Next
     };
     let routed = way::find(snapshot, router, view.relaxed, buf.filled(), request, &mut params);
     let from = From::now(conn, started, buf.len());
-    if let Some(port) = conn.listener(&view).https_redirect {
+    if let Some(port) = conn.listener(&view).https_redirect.filter(|_| !conn.stream.is_tls()) {
         let done = match own::https_redirect(conn, buf.filled(), request, port).await {
             Some(done) => done,
             None => refuse(conn, buf, request, Problem::BadRequest, "").await,

@@ -131,8 +131,11 @@ async fn proxied(conn: &mut Conn) -> Result<(), Option<Greeting>> {
     let mut bytes = [0; PROXY_BYTES_MAX];
     let mut len = 0;
     loop {
-        if conn.stream.stream().readable(&conn.watch).await.is_err() {
-            return Err(bad.filter(|_| len > 0));
+        match conn.stream.stream().readable(&conn.watch).await {
+            Ok(()) => {}
+            // What was sent before a drain began is still served.
+            Err(Stop::Drain) if conn.stream.has_unread() => {}
+            Err(_) => return Err(bad.filter(|_| len > 0)),
         }
         // What follows the header is not for us: it is looked at, and read as far as it goes.
         let seen = match conn.stream.stream().try_peek(&mut bytes[len..]) {
@@ -153,7 +156,10 @@ async fn proxied(conn: &mut Conn) -> Result<(), Option<Greeting>> {
         }
         match source {
             None => continue,
-            Some(None) => return Ok(()),
+            Some(None) => {
+                conn.is_nobodys = true;
+                return Ok(());
+            }
             Some(Some(source)) => {
                 conn.peer = Some(source.ip().to_canonical());
                 conn.peer_text = AddressText::new(conn.peer);
@@ -188,9 +194,13 @@ async fn secured(conn: &mut Conn, terms: &Arc<ServerTerms>) -> Result<(), Next> 
     // A drain waits for it, and cuts nothing with it.
     conn.watch.lingers();
     let session = Session::server(terms.config.clone()).map_err(|_| Next::Close)?;
-    conn.stream.begin_tls(session, w.tray());
+    conn.stream.begin_tls(session, w.tray(), terms.ticket_key);
     loop {
         match conn.stream.shake() {
+            Ok(true) if !w.hellos.is_in(&place) => {
+                greeted(conn, Greeting::Crowded);
+                return Err(Next::Close);
+            }
             Ok(true) => break,
             Ok(false) => {}
             Err(_) => {
@@ -213,6 +223,11 @@ async fn secured(conn: &mut Conn, terms: &Arc<ServerTerms>) -> Result<(), Next> 
             (s.is_resumed(), first.and_then(|der| Identity::of(der)))
         })
         .unwrap_or_default();
+    // A ticket tells of the certificate that was judged with it, each time anew.
+    if client.as_ref().is_some_and(|identity| identity.not_after < rt::wall_seconds()) {
+        greeted(conn, Greeting::Failed);
+        return Err(Next::Close);
+    }
     if let Some(identity) = client {
         let lines = if terms.client_headers { lines(&identity) } else { Box::default() };
         conn.stream.set_client(Client { identity, lines });

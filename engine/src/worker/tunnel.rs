@@ -38,13 +38,20 @@ pub async fn tunnel(conn: &Conn, buf: &mut Buf, tunnel: Tunnel) -> Next {
     let mut up = pin!(both.pump(&conn.stream, lease.stream(), early));
     let mut down = pin!(both.pump(lease.stream(), &conn.stream, sent));
     let (mut up_done, mut down_done) = (false, false);
-    std::future::poll_fn(|cx| {
-        let over = advance(&mut up_done, up.as_mut(), cx)
-            || advance(&mut down_done, down.as_mut(), cx)
-            || (up_done && down_done);
-        if over { Poll::Ready(()) } else { Poll::Pending }
+    let is_broken = std::future::poll_fn(|cx| {
+        let is_broken =
+            advance(&mut up_done, up.as_mut(), cx) || advance(&mut down_done, down.as_mut(), cx);
+        match is_broken || up_done && down_done {
+            true => Poll::Ready(is_broken),
+            false => Poll::Pending,
+        }
     })
     .await;
+    if is_broken {
+        // The end of its stream is all that tells either side that it is whole.
+        conn.stream.abandon();
+        lease.stream().abandon();
+    }
     conn.w.tunnels.set(conn.w.tunnels.get() - 1);
     let whole = &mut conn.w.recorder.borrow_mut().whole;
     whole.tunnel_in += read() - read_before;

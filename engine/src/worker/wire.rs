@@ -12,12 +12,18 @@ use std::io;
 use std::rc::Rc;
 
 use crate::rt::{Buf, Shut, Stop, Stream, Watch};
+use crate::tls::Digest;
 use crate::tls::identity::Identity;
 use crate::tls::session::{RECORD_BYTES_MAX, Session};
 use crate::tls::tray::{Out, Tray};
 
 /// Plaintext that is encrypted at once for a peer that took nothing of the last.
 const SLOW_BYTES: usize = 16 << 10;
+/// Plaintext that is encrypted at once at first: how much the peer takes is not known yet, and
+/// what it does not take is kept.
+const FIRST_BYTES: usize = 32 << 10;
+/// Reads in a row that bring no plaintext.
+const FRUITLESS_READS_MAX: u32 = 8;
 /// Ciphertext that waits for a peer which sends and does not read.
 const PENDING_BYTES_MAX: usize = 256 << 10;
 
@@ -36,6 +42,8 @@ struct Tls {
     read: Cell<u64>,
     written: Cell<u64>,
     client: Option<Box<Client>>,
+    key: Digest,
+    is_abandoned: Cell<bool>,
 }
 
 /// Who the client is by its certificate.
@@ -105,9 +113,9 @@ impl Machine {
             return Ok(0);
         }
         if !self.pending.is_empty() {
-            self.flush(stream)?;
+            _ = self.flush(stream); // its writer hears of what is wrong; there may be an answer
         }
-        loop {
+        for _ in 0..FRUITLESS_READS_MAX {
             let kept = self.session.kept().len();
             // Plaintext is shorter than its records: what is read has room.
             let most = room.len().max(kept + RECORD_BYTES_MAX).min(tray.incoming.len());
@@ -121,7 +129,9 @@ impl Machine {
             let received = self.session.receive(cipher, room, &mut tray.out);
             let said = self.say(stream, &mut tray.out);
             let plain = received.map_err(broken)?;
-            said?;
+            if plain == 0 {
+                said?;
+            }
             if plain > 0 || self.session.has_ended() || self.session.has_plain() {
                 return Ok(plain);
             }
@@ -129,6 +139,7 @@ impl Machine {
                 return Err(io::ErrorKind::WouldBlock.into()); // all that there was
             }
         }
+        Err(io::ErrorKind::WouldBlock.into()) // it is readable still: others have their turn
     }
 
     /// How much of `head` and `body` the far end will get. After less than all, or `WouldBlock`,
@@ -183,13 +194,13 @@ impl Wire {
     }
 
     /// From here on it speaks TLS. Of what was written before nothing is pending.
-    pub fn begin_tls(&mut self, session: Session, tray: Rc<RefCell<Tray>>) {
+    pub fn begin_tls(&mut self, session: Session, tray: Rc<RefCell<Tray>>, key: Digest) {
         let pending = Vec::new();
-        let burst = Tray::SEND_BYTES_MAX;
+        let burst = FIRST_BYTES;
         let machine = Machine { session, pending, gone: 0, owed: 0, burst };
-        let (read, written, client) = Default::default();
+        let (read, written, client, is_abandoned) = Default::default();
         let machine = RefCell::new(machine);
-        self.tls = Some(Box::new(Tls { machine, tray, read, written, client }));
+        self.tls = Some(Box::new(Tls { machine, tray, read, written, client, key, is_abandoned }));
     }
 
     /// What happens below TLS.
@@ -298,7 +309,7 @@ impl Wire {
     // (Not `async`: another future around each of them would be polled and kept for nothing.)
     #[inline]
     pub fn readable(&self, watch: &Watch) -> impl Future<Output = Result<(), Stop>> {
-        self.stream.readable_unless(self.has_plain(), watch)
+        self.stream.readable_unless(self.is_ready(), watch)
     }
 
     #[inline]
@@ -360,10 +371,29 @@ impl Wire {
         Ok(())
     }
 
-    /// Plaintext can be read without a wait.
+    /// Plaintext, or its end, can be read without a wait.
     #[inline]
-    pub fn has_plain(&self) -> bool {
-        self.tls.as_ref().is_some_and(|tls| tls.has_plain())
+    pub fn is_ready(&self) -> bool {
+        self.tls.as_ref().is_some_and(|tls| tls.is_ready())
+    }
+
+    /// A part of a record has come, and not its end.
+    #[inline]
+    pub fn is_mid_record(&self) -> bool {
+        self.tls.as_ref().is_some_and(|tls| tls.is_mid_record())
+    }
+
+    /// What its listener asked of clients when it shook hands. `None`: it speaks no TLS.
+    #[inline]
+    pub fn ticket_key(&self) -> Option<&Digest> {
+        self.tls.as_ref().map(|tls| &tls.key)
+    }
+
+    /// What it was in the middle of is broken: its end is not announced any more.
+    pub fn abandon(&self) {
+        if let Some(tls) = &self.tls {
+            tls.is_abandoned.set(true);
+        }
     }
 
     /// Whether an idle connection is as it was left: open, and without a byte of plaintext. What
@@ -373,12 +403,12 @@ impl Wire {
         let is_quiet = self.stream.is_quiet();
         match &self.tls {
             Some(tls) if !is_quiet => tls.is_quiet(&self.stream),
-            _ => is_quiet && !self.has_plain(),
+            _ => is_quiet && !self.is_ready(),
         }
     }
 
     pub fn has_unread(&self) -> bool {
-        self.has_plain() || self.stream.has_unread()
+        self.is_ready() || self.stream.has_unread()
     }
 
     pub fn unsent(&self) -> usize {
@@ -410,8 +440,14 @@ impl Wire {
 /// Out of the way of connections without it.
 impl Tls {
     #[inline(never)]
-    fn has_plain(&self) -> bool {
-        self.machine.borrow().session.has_plain()
+    fn is_ready(&self) -> bool {
+        let session = &self.machine.borrow().session;
+        session.has_plain() || session.has_ended()
+    }
+
+    #[inline(never)]
+    fn is_mid_record(&self) -> bool {
+        !self.machine.borrow().session.kept().is_empty()
     }
 
     #[inline(never)]
@@ -432,6 +468,9 @@ impl Tls {
 
     #[inline(never)]
     fn farewell(&self, stream: &Stream) {
+        if self.is_abandoned.get() {
+            return;
+        }
         let (machine, tray) = (&mut *self.machine.borrow_mut(), &mut *self.tray.borrow_mut());
         tray.out.clear();
         machine.session.close(&mut tray.out);
@@ -443,6 +482,7 @@ impl Tls {
         let (machine, tray) = (&mut *self.machine.borrow_mut(), &mut *self.tray.borrow_mut());
         let read = machine.read(stream, tray, &mut []);
         let is_silent = matches!(read, Err(e) if e.kind() == io::ErrorKind::WouldBlock);
-        is_silent && !machine.session.has_plain() && machine.pending.is_empty()
+        let session = &machine.session;
+        is_silent && !session.has_plain() && !session.has_ended() && machine.pending.is_empty()
     }
 }
