@@ -322,8 +322,8 @@ impl Endpoint {
 impl ClientTerms {
     /// The name that an endpoint's certificate has to hold. `None`: it has no name, as a unix
     /// socket has none.
-    pub fn name_of(&self, endpoint: &Endpoint) -> Option<ServerName<'static>> {
-        match &endpoint.address {
+    pub fn name_of(&self, endpoint: &EndpointAddress) -> Option<ServerName<'static>> {
+        match endpoint {
             EndpointAddress::Ip(address) => Some(self.name_for_ip(address.ip())),
             EndpointAddress::Name { host, .. } => self.name_for(Some(host)),
             EndpointAddress::Unix(_) => self.name_for(None),

@@ -116,14 +116,15 @@ pub fn split<T: Copy>(weights: &[(T, u32)], sum: u32, rng: &mut Rng) -> T {
 mod tests {
     use super::*;
     use crate::ids::EndpointId;
-    use crate::snapshot::EndpointAddress;
+    use crate::snapshot::{Endpoint, EndpointAddress};
     use crate::upstream::Share;
 
     fn targets(weights: &[u16]) -> Vec<Rc<Target<()>>> {
         let target = |(index, &weight): (usize, &u16)| {
             let address = EndpointAddress::Unix("/x".into());
             let endpoint = EndpointId(index as u32);
-            Target::new(index as u32, endpoint, "x".into(), address, Share::new(weight), 1)
+            let of = Endpoint { address: address.clone(), weight, text: "x".into() };
+            Target::new(index as u32, endpoint, &of, address, None, Share::new(weight), 1)
         };
         weights.iter().enumerate().map(target).collect()
     }

@@ -119,11 +119,6 @@ impl<C> Local<C> {
         targets.iter().for_each(|target| target.pool.borrow_mut().close());
     }
 
-    /// Whether connections are still made on these terms.
-    pub fn speaks(&self, tls: &Option<Arc<ClientTerms>>) -> bool {
-        *self.tls.borrow() == *tls
-    }
-
     /// No snapshot has this upstream any more: what comes back is dropped.
     pub fn retire(&self) {
         self.targets.borrow().iter().for_each(|t| t.pool.borrow_mut().close());
@@ -139,7 +134,7 @@ impl<C> Local<C> {
         let serial = self.next_serial.get();
         self.next_serial.set(serial.wrapping_add(1));
         let idle_max = self.pool_idle.get();
-        Target::new(serial, id, of.text.clone(), address, share, idle_max)
+        Target::new(serial, id, of, address, self.tls.borrow().clone(), share, idle_max)
     }
 
     /// Takes the addresses of a name. Those that stay keep their pools; an empty answer never

@@ -2,12 +2,14 @@
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::pool::Pool;
 use crate::ids::EndpointId;
-use crate::snapshot::{EndpointAddress, host_text};
+use crate::snapshot::{Endpoint, EndpointAddress, host_text};
 use crate::time::Mono;
+use crate::tls::ClientTerms;
 
 /// First pause of a target that refused a connection; doubles with each refusal in a row.
 pub const SHUN_FIRST: Duration = Duration::from_millis(500);
@@ -43,6 +45,10 @@ pub struct Target<C> {
     /// The endpoint as written: what it is known by over generations.
     pub text: Box<str>,
     pub address: EndpointAddress,
+    /// The endpoint's own address: the name that a certificate is asked for.
+    pub named: EndpointAddress,
+    /// What its connections speak TLS with, whatever an exchange's own view says.
+    pub tls: Option<Arc<ClientTerms>>,
     pub share: Rc<Share>,
     /// Exchanges under way on it.
     pub inflight: Cell<u32>,
@@ -56,16 +62,19 @@ impl<C> Target<C> {
     pub fn new(
         serial: u32,
         endpoint: EndpointId,
-        text: Box<str>,
+        of: &Endpoint,
         address: EndpointAddress,
+        tls: Option<Arc<ClientTerms>>,
         share: Rc<Share>,
         idle_max: usize,
     ) -> Rc<Target<C>> {
         Rc::new(Target {
             serial,
             endpoint: Cell::new(endpoint),
-            text,
+            text: of.text.clone(),
             address,
+            named: of.address.clone(),
+            tls,
             share,
             inflight: Cell::new(0),
             refusals: Cell::new(0),

@@ -176,7 +176,7 @@ async fn open(
     let connect_deadline = now.after(upstream.connect_timeout).min(deadline);
     watch.arm(connect_deadline);
     let stream = rt::until(pin!(Stream::connect(&target.address)), watch).await;
-    let stream = match (stream, &upstream.tls) {
+    let stream = match (stream, &target.tls) {
         (Ok(stream), None) => Ok(Wire::plain(stream)), // Fast path.
         (Ok(stream), Some(terms)) => {
             // Boxed: each exchange would have its room.
@@ -189,9 +189,7 @@ async fn open(
     match stream {
         Ok(stream) => {
             w.recorder.borrow_mut().whole.upstream_connections += 1;
-            // Made on terms that a reload has changed meanwhile, it serves this exchange alone.
-            let is_present = local.speaks(&upstream.tls);
-            let retires = if is_present { now.after(upstream.pool_lifetime) } else { Mono(0) };
+            let retires = now.after(upstream.pool_lifetime);
             Ok((Connection { stream, retires, _counted: counted }, false))
         }
         Err(Stop::Expired) if x.is_past_deadline(rt::now()) => Err((Failure::Deadline, false)),
@@ -218,8 +216,7 @@ async fn secured(
         tell(w, upstream, target, why);
         (Failure::UpstreamTls, true)
     };
-    let endpoint = upstream.endpoints.iter().find(|endpoint| endpoint.text == target.text);
-    let Some(name) = endpoint.and_then(|endpoint| terms.name_of(endpoint)) else {
+    let Some(name) = terms.name_of(&target.named) else {
         return Err(failed(&"the endpoint has no name to ask its certificate for"));
     };
     let mut wire = Wire::plain(stream);

@@ -79,7 +79,8 @@ fn https_means_tls_and_the_services_own_name() {
         assert_eq!(&*found.endpoints[0].text, text, "{name}");
     }
     let terms = upstream(&snapshot, "a").tls.as_ref().expect("it has");
-    let names = |endpoint: &Endpoint| terms.name_of(endpoint).map(|n| n.to_str().into_owned());
+    let names =
+        |endpoint: &Endpoint| terms.name_of(&endpoint.address).map(|n| n.to_str().into_owned());
     let endpoints = &upstream(&snapshot, "a").endpoints;
     assert_eq!(endpoints.iter().map(names).collect::<Option<Vec<_>>>().unwrap(), ["h", "10.0.0.1"]);
     assert_ne!(upstream(&snapshot, "a").tls, upstream(&snapshot, "b").tls);
