@@ -198,8 +198,12 @@ on_both_drivers! {
 
     fn a_plain_listener_sends_everybody_to_https(driver: &str) {
         let plain = harness::free_port();
-        let rest = format!("[listener.plain]\naddress = \"127.0.0.1:{plain}\"\n\
-                            redirect = \"https:8443\"\n{HELLO}");
+        let shut = harness::free_port();
+        let rest = format!(
+            "[listener.plain]\naddress = \"127.0.0.1:{plain}\"\nredirect = \"https:8443\"\n\
+             [listener.shut]\naddress = \"127.0.0.1:{shut}\"\nredirect = \"https\"\n\
+             ip = {{ deny = [\"127.0.0.0/8\"] }}\n{HELLO}"
+        );
         let secure = Secure::start(driver, ", hsts = \"1d\"", &rest);
         let mut client = Client::connect(&format!("127.0.0.1:{plain}"));
         for (line, to) in [
@@ -211,6 +215,9 @@ on_both_drivers! {
             assert_eq!((answer.status, answer.field("location")), (308, Some(to)));
             assert_eq!(answer.field("strict-transport-security"), None);
         }
+        // Who may not come in is not sent on either.
+        let answer = get(&format!("127.0.0.1:{shut}"), "/");
+        assert_eq!((answer.status, answer.field("location")), (403, None));
         assert_eq!(secure.ask(ASK).text(), "hello");
     }
 

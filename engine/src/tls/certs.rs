@@ -13,6 +13,9 @@ use rustls::{SignatureAlgorithm, SignatureScheme};
 use super::x509::{Name, Parsed};
 use super::{Digest, Fault, digest, sha256};
 
+/// A chain goes in one flight, and no client takes a longer one (OpenSSL's take 100 KiB).
+const CHAIN_BYTES_MAX: usize = 96 << 10;
+
 /// One certificate with its chain and its key, which fits.
 #[derive(Clone)]
 pub struct Certificate {
@@ -30,6 +33,9 @@ impl Certificate {
     /// key, which may be the same. Other sections are passed over.
     pub fn of(cert: &[u8], key: &[u8]) -> Result<Certificate, Fault> {
         let chain = certificates(cert)?;
+        if chain.iter().map(|der| der.len()).sum::<usize>() > CHAIN_BYTES_MAX {
+            return Err(Fault::LongChain);
+        }
         let parsed = Parsed::of(&chain[0]).ok_or(Fault::BadCertificate)?;
         let key = private_key(key)?;
         let key_digest = sha256(key.secret_der());

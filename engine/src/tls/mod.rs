@@ -80,6 +80,8 @@ pub enum Fault {
     /// One of a bundle, counted from 1.
     BadAuthority(usize),
     BadCrl(usize),
+    /// More than clients take.
+    LongChain,
     OtherKey,
     /// The key is that of a later certificate, counted from 1.
     NotFirst(usize),
@@ -101,6 +103,7 @@ impl fmt::Display for Fault {
             Fault::BadCertificate => "its certificate can't be read",
             Fault::BadAuthority(i) => return write!(f, "certificate {i} in it can't be read"),
             Fault::BadCrl(i) => return write!(f, "list {i} in it can't be read"),
+            Fault::LongChain => "its chain is longer than 96 KiB, which clients don't take",
             Fault::OtherKey => "the key is another certificate's",
             Fault::NotFirst(i) => {
                 return write!(f, "the key is that of certificate {i}, which has to stand first");

@@ -377,3 +377,13 @@ fn the_same_terms_are_equal_and_others_are_not() {
     assert_eq!(names(&all[3]).map(Option::unwrap), ["a", "a"]);
     assert_eq!(all[0].name_for(None), None);
 }
+
+#[test]
+fn a_chain_that_no_client_takes_is_refused() {
+    let authority = Authority::new("root");
+    let pair = authority.leaf(&["a.test"]);
+    let with = |times: usize| pair.cert.clone() + &authority.pem.repeat(times);
+    assert!(Certificate::of(with(10).as_bytes(), pair.key.as_bytes()).is_ok());
+    let refused = Certificate::of(with(1000).as_bytes(), pair.key.as_bytes());
+    assert_eq!(refused.err(), Some(Fault::LongChain));
+}

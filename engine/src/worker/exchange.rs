@@ -240,14 +240,6 @@ pub async fn exchange(conn: &Conn, buf: &mut Buf, request: &mut Request) -> Next
     };
     let routed = way::find(snapshot, router, view.relaxed, buf.filled(), request, &mut params);
     let from = From::now(conn, started, buf.len());
-    if let Some(port) = conn.listener(&view).https_redirect.filter(|_| !conn.stream.is_tls()) {
-        let done = match own::https_redirect(conn, buf.filled(), request, port).await {
-            Some(done) => done,
-            None => refuse(conn, buf, request, Problem::BadRequest, "").await,
-        };
-        learn_unrouted(conn, &view, request, buf.filled(), &done, from);
-        return finish(conn, buf, view, done).await;
-    }
     let admitted = match guarded {
         Ok(admitted) => admitted,
         Err((refusal, admitted)) => {
@@ -257,6 +249,14 @@ pub async fn exchange(conn: &Conn, buf: &mut Buf, request: &mut Request) -> Next
             return finish(conn, buf, view, done).await;
         }
     };
+    if let Some(port) = conn.listener(&view).https_redirect.filter(|_| !conn.stream.is_tls()) {
+        let done = match own::https_redirect(conn, buf.filled(), request, port).await {
+            Some(done) => done,
+            None => refuse(conn, buf, request, Problem::BadRequest, "").await,
+        };
+        learn_unrouted(conn, &view, request, buf.filled(), &done, from);
+        return finish(conn, buf, view, done).await;
+    }
     let done = match routed {
         Routed::Route(id, route) => {
             let mut x = begin(conn, &view, buf.filled(), request, route, &params, started);
