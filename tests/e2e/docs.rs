@@ -60,6 +60,22 @@ fn every_configuration_in_the_documents_checks() {
     assert!(count >= 2, "the documents have examples");
 }
 
+/// What a script says in a folder of its own, with the gateway on its path.
+fn run_script(script: &str) -> (String, String) {
+    let path =
+        format!("{}:{}", binary().parent().unwrap().display(), std::env::var("PATH").unwrap());
+    let dir = tempfile::tempdir().unwrap();
+    let out = Command::new("bash")
+        .args(["-e", "-m", "-c", script])
+        .env("PATH", path)
+        .env_remove("BUSBAR_CONFIG")
+        .current_dir(dir.path())
+        .output()
+        .unwrap();
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    (text(&out.stdout), text(&out.stderr))
+}
+
 #[test]
 fn the_first_five_minutes_run() {
     let (port, admin) = (harness::free_port(), harness::free_port());
@@ -71,17 +87,7 @@ fn the_first_five_minutes_run() {
     );
     let script = block.replace("busbar run", &run).replace("8080", &port.to_string());
     let script = script.replace("9911", &admin.to_string());
-    let path =
-        format!("{}:{}", binary().parent().unwrap().display(), std::env::var("PATH").unwrap());
-    let dir = tempfile::tempdir().unwrap();
-    let out = Command::new("bash")
-        .args(["-e", "-m", "-c", &script])
-        .env("PATH", path)
-        .env_remove("BUSBAR_CONFIG")
-        .current_dir(dir.path())
-        .output()
-        .unwrap();
-    let (said, err) = (String::from_utf8_lossy(&out.stdout), String::from_utf8_lossy(&out.stderr));
+    let (said, err) = run_script(&script);
     assert!(said.contains("HTTP/1.1 200 OK") && said.contains("Busbar runs."), "{said}{err}");
     assert!(said.contains("GET /echo/hello?from=me HTTP/1.1"), "{said}{err}");
     assert!(said.contains("urn:busbar:problem:not-found"), "{said}{err}");
@@ -98,17 +104,7 @@ fn https_with_a_certificate_of_ones_own_runs() {
     let block = &blocks(&readme, "sh runs")[1];
     let run = format!("busbar run --set 'admin.address=\"127.0.0.1:{admin}\"'");
     let script = block.replace("busbar run", &run).replace("8443", &port.to_string());
-    let path =
-        format!("{}:{}", binary().parent().unwrap().display(), std::env::var("PATH").unwrap());
-    let dir = tempfile::tempdir().unwrap();
-    let out = Command::new("bash")
-        .args(["-e", "-m", "-c", &script])
-        .env("PATH", path)
-        .env_remove("BUSBAR_CONFIG")
-        .current_dir(dir.path())
-        .output()
-        .unwrap();
-    let (said, err) = (String::from_utf8_lossy(&out.stdout), String::from_utf8_lossy(&out.stderr));
+    let (said, err) = run_script(&script);
     assert!(
         said.contains("HTTP/1.1 200 OK") && said.contains("GET /hello HTTP/1.1"),
         "{said}{err}"

@@ -298,6 +298,18 @@ on_both_drivers! {
         }
     }
 
+    /// It may be a request's: the time between requests is not for it.
+    fn a_piece_of_a_record_has_a_heads_time(driver: &str) {
+        let times = "[defaults.listener]\nhead_timeout = \"300ms\"\nidle_timeout = \"1h\"\n";
+        let secure = Secure::start(driver, "", &format!("{times}{HELLO}"));
+        for version in VERSIONS {
+            let mut client = secure.connect(&secure.believing(version));
+            assert_eq!(client.ask(ASK).text(), "hello");
+            client.send_raw(&[0x17, 3, 3, 1, 0, 7, 7, 7]);
+            assert_eq!(client.ends(), End::Closed, "{version:?}");
+        }
+    }
+
     /// RFC 6797 §7.2; and who is asked for what has changed, so they are another listener's.
     fn plain_connections_from_before_learn_nothing_of_hsts_and_end(driver: &str) {
         let secure = Secure::start(driver, ", hsts = \"1d\"", HELLO);

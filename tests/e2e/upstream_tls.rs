@@ -246,6 +246,34 @@ on_both_drivers! {
         gateway.wait_for("upstream `app`: TLS with 127.0.0.1");
     }
 
+    /// Its farewell came in the answer's packet, and its FIN does not come at all.
+    fn a_connection_that_its_service_has_ended_is_not_used_again(driver: &str) {
+        let authority = Authority::new("Root");
+        let serving = serving(&authority.server("shop", NAME));
+        let origin = Origin::new();
+        let port = origin.address().rsplit(':').next().unwrap().parse().unwrap();
+        let gateway = Gateway::start(driver, &config(port, &shop(&authority), ""));
+        let service = beside(move || {
+            let answer = |up: &mut StreamOwned<ServerConnection, TcpStream>| {
+                head(up).expect("a request");
+                let bytes = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+                up.conn.writer().write_all(bytes).unwrap();
+                up.conn.send_close_notify();
+                up.flush().unwrap();
+            };
+            let mut first = secured(origin.accept(), &serving);
+            answer(&mut first);
+            let mut second = secured(origin.accept(), &serving);
+            answer(&mut second);
+        });
+        let mut client = Client::connect(&gateway.address());
+        assert_eq!(client.ask(ASK).text(), "ok");
+        // Nothing that may be sent twice: no retry would save it.
+        let post = "POST / HTTP/1.1\r\nHost: shop.example\r\nContent-Length: 0\r\n\r\n";
+        assert_eq!(client.ask(post).text(), "ok");
+        service.recv().unwrap();
+    }
+
     /// Tickets and new keys come on connections that wait; that is no reason to give them up.
     fn what_tls_says_of_its_own_breaks_no_kept_connection(driver: &str) {
         let authority = Authority::new("Root");

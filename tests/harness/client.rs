@@ -112,6 +112,12 @@ impl Client {
         self
     }
 
+    /// Bytes as they are, below TLS.
+    pub fn send_raw(&mut self, bytes: &[u8]) -> &mut Client {
+        self.stream.write_all(bytes).expect("the gateway reads");
+        self
+    }
+
     /// The last bytes and the farewell in one packet; over TLS, after the handshake.
     pub fn send_and_end(&mut self, bytes: impl AsRef<[u8]>) -> &mut Client {
         let tls = self.tls.as_mut().expect("over TLS");

@@ -136,39 +136,4 @@ impl Stream {
     pub async fn writable(&self, watch: &Watch) -> Result<(), Stop> {
         until(pin!(self.wait_writable()), watch).await
     }
-
-    /// Waits for bytes and reads them into the room of `buf`; 0 is the end.
-    pub async fn read(&self, buf: &mut Buf, watch: &Watch) -> Result<usize, Stop> {
-        loop {
-            self.readable(watch).await?;
-            match self.try_read(buf.room()) {
-                Ok(n) => {
-                    buf.commit(n);
-                    return Ok(n);
-                }
-                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
-                Err(e) => return Err(e.into()),
-            }
-        }
-    }
-
-    /// Writes all of `bytes`. `progress` is called after each part, to re-arm deadlines.
-    pub async fn write_all(
-        &self,
-        mut bytes: &[u8],
-        watch: &Watch,
-        mut progress: impl FnMut(usize),
-    ) -> Result<(), Stop> {
-        while !bytes.is_empty() {
-            match self.try_write(bytes, &[]) {
-                Ok(n) => {
-                    bytes = &bytes[n..];
-                    progress(n);
-                }
-                Err(e) if e.kind() == io::ErrorKind::WouldBlock => self.writable(watch).await?,
-                Err(e) => return Err(e.into()),
-            }
-        }
-        Ok(())
-    }
 }

@@ -229,18 +229,10 @@ impl World {
 
     pub fn read(&mut self, end: End, room: &mut [u8]) -> io::Result<usize> {
         let short = self.strikes(Fault::ShortRead);
-        let now = self.now;
-        let link = &mut self.net.links[end.link];
-        if link.reset[end.side] {
-            return Err(io::ErrorKind::ConnectionReset.into());
+        let most = room.len().min(self.there(end)?);
+        if most == 0 {
+            return Ok(0);
         }
-        let pipe = &mut link.pipes[end.side];
-        pipe.arrive(now);
-        if pipe.arrived.is_empty() {
-            let ended = pipe.has_ended(now);
-            return if ended { Ok(0) } else { Err(io::ErrorKind::WouldBlock.into()) };
-        }
-        let most = room.len().min(pipe.arrived.len());
         let n = if short { 1 + self.rng.below(most as u32) as usize } else { most };
         let pipe = &mut self.net.links[end.link].pipes[end.side];
         for (place, byte) in room.iter_mut().zip(pipe.arrived.drain(..n)) {
@@ -250,7 +242,8 @@ impl World {
         Ok(n)
     }
 
-    pub fn peek(&mut self, end: End, room: &mut [u8]) -> io::Result<usize> {
+    /// Bytes that can be read; 0 is the end.
+    fn there(&mut self, end: End) -> io::Result<usize> {
         let now = self.now;
         let link = &mut self.net.links[end.link];
         if link.reset[end.side] {
@@ -258,11 +251,15 @@ impl World {
         }
         let pipe = &mut link.pipes[end.side];
         pipe.arrive(now);
-        if pipe.arrived.is_empty() {
-            let ended = pipe.has_ended(now);
-            return if ended { Ok(0) } else { Err(io::ErrorKind::WouldBlock.into()) };
+        match pipe.arrived.len() {
+            0 if !pipe.has_ended(now) => Err(io::ErrorKind::WouldBlock.into()),
+            len => Ok(len),
         }
-        let n = room.len().min(pipe.arrived.len());
+    }
+
+    pub fn peek(&mut self, end: End, room: &mut [u8]) -> io::Result<usize> {
+        let n = room.len().min(self.there(end)?);
+        let pipe = &self.net.links[end.link].pipes[end.side];
         room.iter_mut().zip(&pipe.arrived).for_each(|(place, byte)| *place = *byte);
         Ok(n)
     }

@@ -53,15 +53,6 @@ enum Side {
     Client(UnbufferedClientConnection),
 }
 
-/// What became of ciphertext.
-#[derive(Debug, PartialEq, Eq, Default)]
-pub struct Received {
-    /// Bytes that were put into the room.
-    pub plain: usize,
-    /// Bytes that need not be shown again.
-    pub used: usize,
-}
-
 impl std::fmt::Debug for Session {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Session").finish_non_exhaustive()
@@ -107,10 +98,6 @@ impl Session {
     /// Whether the handshake made use of an earlier one.
     pub fn is_resumed(&self) -> bool {
         self.common().handshake_kind() == Some(rustls::HandshakeKind::Resumed)
-    }
-
-    pub fn is_tls13(&self) -> bool {
-        self.common().protocol_version() == Some(rustls::ProtocolVersion::TLSv1_3)
     }
 
     /// The far end's certificates, its own first.
