@@ -104,6 +104,9 @@ on_both_drivers! {
         let mut stalled = Vec::new();
         for round in 0..10 {
             stalled.extend((0..10).map(|_| connect(&secure, &whole[..whole.len() / 2])));
+            // They come first: both workers have four of them, and no more to let in.
+            let are_in = || secure.greeted("crowded") + 8 >= 10 * (round + 1);
+            eventually("they are in", are_in);
             assert_eq!(secure.ask(ASK).text(), "hello", "{round}");
         }
         // Two workers, four each: all others have ended, the first of them first.
